@@ -9,6 +9,7 @@ import struct
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from itertools import permutations
 from threading import Thread
@@ -32,6 +33,7 @@ from tests.support.gateway_net import (
     C,
     Fleet,
     fleet,
+    member,
 )
 from tests.support.netns import WAIT, Server, require_root
 from tests.support.talking import (
@@ -87,6 +89,18 @@ def test_everybody_calls_everybody_of_other_sites() -> None:
         assert made.as_configured()
         for gateway in GATEWAYS:
             assert made.hosts[gateway].tracked() == ""
+
+
+def test_who_claims_the_address_of_a_host_elsewhere_does_not_cut_it_off(two: Fleet) -> None:
+    """As its private one, which any address may be where its site has no ranges."""
+    assert EC2_1.public is not None
+    liar = replace(member("liar", "vpc", 99, 77), private=EC2_1.public)
+    Server(two[B].net, two[B].name, 7000)
+    two.members = (*two.members, liar)
+    for gateway in (VPC_1, VPC_2):
+        two[gateway].load()
+    assert two.calls(EC2_1, B)
+    assert two.calls(A, B)
 
 
 def test_full_size_packets_pass(two: Fleet) -> None:
