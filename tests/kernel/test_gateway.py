@@ -7,7 +7,6 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -58,14 +57,6 @@ pytestmark = pytest.mark.kernel
 DOCKER = (
     "table ip filter { chain FORWARD { type filter hook forward priority filter; policy drop; }; }"
 )
-
-
-@pytest.fixture
-def two() -> Iterator[Fleet]:
-    """Two sites with two gateways each, a host behind them in each, and an open one."""
-    require_root()
-    with fleet(*EVERY, A, B, OPEN) as made:
-        yield made
 
 
 def forged(source: str, to: str, ports: tuple[int, int], data: bytes) -> bytes:

@@ -4,7 +4,6 @@ Two sites with two gateways each: see ``tests.support.gateway_net``.
 """
 
 import time
-from collections.abc import Iterator
 
 import pytest
 from tests.support.gateway_net import (
@@ -17,9 +16,8 @@ from tests.support.gateway_net import (
     A,
     B,
     Fleet,
-    fleet,
 )
-from tests.support.netns import Server, alive, connect, require_root
+from tests.support.netns import Server, alive, connect
 from tests.support.numbered import Numbered
 from tests.support.talking import wait_until
 from tests.support.tunnel_net import ip, nft
@@ -27,14 +25,6 @@ from tests.support.tunnel_net import ip, nft
 from neti.model import Member
 
 pytestmark = pytest.mark.kernel
-
-
-@pytest.fixture
-def two() -> Iterator[Fleet]:
-    """Two sites with two gateways each, a host behind them in each, and an open one."""
-    require_root()
-    with fleet(*EVERY, A, B, OPEN) as made:
-        yield made
 
 
 def _stream(two: Fleet, port: int) -> Numbered:

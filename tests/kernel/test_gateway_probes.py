@@ -7,7 +7,6 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
 from ipaddress import IPv4Address
 
 import pytest
@@ -25,9 +24,8 @@ from tests.support.gateway_net import (
     A,
     B,
     Fleet,
-    fleet,
 )
-from tests.support.netns import WAIT, Server, require_root
+from tests.support.netns import WAIT, Server
 from tests.support.talking import Sniffer, send_forged, wait_until
 from tests.support.tunnel_net import ip, nft, sysctl
 
@@ -36,13 +34,6 @@ from neti.dataplane.nftables import NftablesDataplane
 from neti.model import Member
 
 pytestmark = pytest.mark.kernel
-
-
-@pytest.fixture
-def two() -> Iterator[Fleet]:
-    require_root()
-    with fleet(*EVERY, A, B, OPEN) as made:
-        yield made
 
 
 def place(asker: Member, gateway: Member) -> IPv4Address:
