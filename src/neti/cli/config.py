@@ -13,6 +13,7 @@ from neti.cli.output import print_json, say
 from neti.errors import ConfigError, IdentityError
 from neti.model import Encrypt
 from neti.model.gateways import PORTS
+from neti.model.groups import spelled
 from neti.model.settings import OpenPort, Settings
 from neti.oneshot.site_roads import site_roads
 
@@ -104,6 +105,7 @@ def summary(settings: Settings) -> dict[str, Any]:
         "tunnel_port": settings.tunnel_port if settings.encrypts else None,
         "reject_all": settings.reject_all,
         "open_ports": [_port(port) for port in settings.open_ports],
+        "member_ports": _member_ports(settings),
         "ssh_whitelist": [str(network) for network in settings.ssh_whitelist],
         "trusted": [str(network) for network in settings.trusted],
         "warnings": list(settings.warnings),
@@ -122,6 +124,7 @@ def describe(settings: Settings, wireguard: str = "") -> list[str]:
     ]
     ssh = ", ".join(map(str, settings.ssh_whitelist)) or "nobody (ssh_whitelist is empty)"
     here = settings.site or "detected at start"
+    members = _member_ports(settings) or {"all": ["every member"]}
     return [
         f"{settings.path}: valid",
         f"  sites       {', '.join(sites)}; this host's site: {here}",
@@ -132,10 +135,20 @@ def describe(settings: Settings, wireguard: str = "") -> list[str]:
         *_gateways(settings),
         *_under("between", _first(site_roads(settings))),
         f"  open        {', '.join(map(_port, settings.open_ports)) or 'no ports'}",
+        *_under("members", [f"{ports}: {', '.join(of)}" for ports, of in members.items()]),
         f"  SSH from    {ssh}",
         f"  trusted     {', '.join(map(str, settings.trusted)) or 'nobody but members'}",
         f"  reject_all  {'true' if settings.reject_all else 'false'}: {stage}",
     ]
+
+
+def _member_ports(settings: Settings) -> dict[str, list[str]]:
+    """Ports as they are written, and the groups that reach them."""
+    found: dict[str, list[str]] = {}
+    for line in settings.member_ports or ():
+        of = found.setdefault(spelled(line), [])
+        of += [group for group in line.groups if group not in of]
+    return found
 
 
 def _encryption(settings: Settings, wireguard: str) -> list[str]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
+from neti.config import member_ports
 from neti.config.problems import Place, Unfit
 from neti.config.schema import ConfigForm, OpenPortForm, SiteForm, StaticIdentityForm
 from neti.config.values import node_name
@@ -57,6 +58,7 @@ def settings(form: ConfigForm, path: Path) -> tuple[Settings, Misnamed]:
         nat_overrides=MappingProxyType(dict(form.nat_overrides)),
         tunnel_port=form.tunnel_port,
         open_ports=tuple(dict.fromkeys(_open_port(port) for port in form.open_ports)),
+        member_ports=member_ports.lines(form.member_ports),
         ssh_whitelist=tuple(dict.fromkeys(form.ssh_whitelist)),
         ssh_port=form.ssh_port,
         allow_empty_ssh_whitelist=form.allow_empty_ssh_whitelist,

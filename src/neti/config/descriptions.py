@@ -32,6 +32,8 @@ _FILE: Final = {
     "tunnel_port": "The UDP port of WireGuard, where a site encrypts. The same on every host.",
     "open_ports": 'Ports open to everyone, or to some networks: 80, "53/udp", "8000-8010", '
     "{port, proto, from}.",
+    "member_ports": "Which groups of members reach which ports of this host: {5432: [app], "
+    "53/udp: [members], all: [ops]}. Left out: every member reaches every port.",
     "ssh_whitelist": "Networks from which SSH is always let in.",
     "ssh_port": "The port that ssh_whitelist is about.",
     "allow_empty_ssh_whitelist": "Let reject_all come into force without an ssh_whitelist.",

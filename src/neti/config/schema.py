@@ -21,8 +21,9 @@ from pydantic import (
 )
 from pydantic.json_schema import WithJsonSchema
 
-from neti.config import values
+from neti.config import member_ports, values
 from neti.config.problems import Said, Unfit
+from neti.model.groups import GROUP_NAME
 from neti.model.settings import DEFAULT_STATE
 
 
@@ -230,10 +231,23 @@ _SHORT_PORT = {
         },
     ]
 }
+_GROUP = {"type": "string", "pattern": f"^{GROUP_NAME.pattern}$"}
+_MEMBER_PORTS = {
+    "type": "object",
+    "propertyNames": {"pattern": r"^(all|[0-9]+([-:][0-9]+)?(/(tcp|udp))?)$"},
+    "additionalProperties": {"type": "array", "items": _GROUP, "minItems": 1},
+    "default": {},
+}
 _INTERFACES = {
     "anyOf": [{"const": "auto"}, {"type": "array", "items": {"type": "string"}}],
     "default": "auto",
 }
+MemberPortKey = Annotated[str, BeforeValidator(member_ports.port)]
+GroupName = Annotated[str, BeforeValidator(member_ports.group)]
+MemberPorts = Annotated[
+    dict[MemberPortKey, Annotated[list[GroupName], BeforeValidator(member_ports.groups)]],
+    WithJsonSchema(_MEMBER_PORTS),
+]
 OpenPortItem = Annotated[
     OpenPortForm, BeforeValidator(_open_port_form), WithJsonSchema(_SHORT_PORT)
 ]
@@ -277,6 +291,7 @@ class ConfigForm(_Strict):
     nat_overrides: Annotated[dict[Address4, Address4], NullIsEmptyMapping, OrNull()] = {}
 
     open_ports: Annotated[list[OpenPortItem], NullIsEmpty, OrNull()] = []
+    member_ports: Annotated[MemberPorts, NullIsEmptyMapping, OrNull()] = {}
     ssh_whitelist: Annotated[list[Network], NullIsEmpty, OrNull()] = []
     ssh_port: Port = 22
     allow_empty_ssh_whitelist: Flag = False

@@ -28,11 +28,13 @@ _ITEMS_LIKE: Final = {
     "vpc_ids": "[vpc-0a1b2c3d]",
     "networks": "[prod]",
     "gateways": "[gw-1, gw-2]",
+    "member_ports": "[app, web]",
 }
 _NETWORKS_LIKE: Final = {"ipv6": '["2001:db8:1::/48"]'}
 _MAPPINGS_LIKE: Final = {
     "sites": "{ec2: {private: [10.0.0.0/16]}, vpc: {private: [10.1.0.0/16]}}",
     "zk_hosts": "{ec2: [10.0.0.5:2181], vpc: [10.1.0.5:2181]}",
+    "member_ports": "{5432: [app], 53/udp: [members], all: [ops]}",
     "nat_overrides": "{192.168.0.9: 10.0.0.9}",
     "registry_tls": "{ca: /etc/neti/ca.pem, cert: /etc/neti/host.pem, key: /etc/neti/host.key}",
 }
@@ -136,8 +138,12 @@ def _unfit(detail: ErrorDetails, place: Place) -> Unfit:
     if isinstance(reason, Unfit):
         return reason
     names = [part for part in place if isinstance(part, str)]
-    # zk_hosts is a mapping whose values are lists.
-    last = names[0] if names and names[0] == "zk_hosts" else (names[-1] if names else "")
+    # These are mappings whose values are lists.
+    last = (
+        names[0]
+        if names and names[0] in ("zk_hosts", "member_ports")
+        else (names[-1] if names else "")
+    )
     match detail["type"]:
         case "list_type":
             like = _ITEMS_LIKE.get(last) or _NETWORKS_LIKE.get(last, "[192.0.2.0/24]")

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from ipaddress import IPv6Address
 from typing import Final
 
-from neti.config import entry_room
+from neti.config import entry_room, member_ports
 from neti.config.gateway_warnings import of_gateways, of_overlaps
 from neti.config.schema import ConfigForm
 from neti.model import Encrypt, Reach, Site
@@ -33,6 +33,7 @@ def warnings(form: ConfigForm, settings: Settings, *, readable_by_all: bool) -> 
                 f"ssh_whitelist contains {network}: everyone can connect to SSH, even with "
                 "reject_all. List the networks that operators come from"
             )
+    yield from member_ports.warnings(settings)
     for network in settings.trusted:
         if network.prefixlen == 0:
             yield (

@@ -54,3 +54,11 @@ class MemberPort:
 
 # None: every member reaches every port, as if there were no groups.
 MemberPorts = tuple[MemberPort, ...] | None
+
+
+def spelled(line: MemberPort) -> str:
+    """The ports as neti.yml has them: ``5432/tcp``, ``8000-8100/udp``, ``all``."""
+    if line.proto is None:
+        return "all"
+    span = str(line.first) if line.first == line.last else f"{line.first}-{line.last}"
+    return f"{span}/{line.proto}"
