@@ -23,6 +23,7 @@ _COST_OFTEN: Final = 100.0
 # Seconds after which a handshake without an answer is begun anew: more than a round trip anywhere,
 # and less than the five of WireGuard.
 ANEW: Final = 1.0
+_SECOND: Final = 2.0  # likewise, of the end that leaves it to the other one
 
 
 class Handshakes:
@@ -128,10 +129,14 @@ class Handshakes:
         state = self.states.get(key)
         self._begun[key] = self._now(), state.handshake if state is not None else None
 
-    def take_unanswered(self) -> list[PublicKey]:
+    def take_unanswered(self, own: PublicKey) -> list[PublicKey]:
         """Those with whom a handshake was begun a while before the last look, and not ended by
-        then. Each is named once."""
-        late = [key for key, (since, _) in self._begun.items() if self._noted - since >= ANEW]
+        then. Each is named once. ``own``: of the two ends the one with the smaller key is first."""
+        late = [
+            key
+            for key, (since, _) in self._begun.items()
+            if self._noted - since >= (ANEW if own.raw < key.raw else _SECOND)
+        ]
         for key in late:
             del self._begun[key]
         return late

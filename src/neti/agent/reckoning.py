@@ -59,13 +59,16 @@ class Reckoning:
         """With those who have not answered for a while. If both ends begin at one moment, each
         answers the other and neither heeds the answer, and both try again after five seconds. The
         end with the smaller key does not wait for that: without a peer nothing is remembered of
-        the handshake. The other end leaves it to that one, or they would meet again."""
+        the handshake. The other end leaves it to that one, or they would meet again; and does it a
+        second later where nothing came of that, because the first end knows of no handshake: this
+        host has just booted, and that one has a session."""
         changes = list[Change]()
-        own, late = self._core.own_key.public(), self.handshakes.take_unanswered()
+        own = self._core.own_key.public()
+        late = self.handshakes.take_unanswered(own) if own is not None else []
         peers = self.held.wished() if late else {}
         for key in late:
             peer = peers.get(key)
-            if peer is not None and own is not None and own.raw < key.raw:
+            if peer is not None:
                 self.handshakes.made_anew(key)
                 changes += [RemovePeer(key), SetPeer(peer), *_tried(peer)]
         return changes

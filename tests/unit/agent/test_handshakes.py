@@ -8,7 +8,8 @@ from neti.agent.handshakes import ANEW, Handshakes
 from neti.model.wireguard_key import PublicKey
 from neti.ruleset.peers import Device, Peer, PeerState
 
-KEY = PublicKey(bytes(31) + b"\1")
+KEY = PublicKey(b"\1" + bytes(31))
+SMALLER, GREATER = PublicKey(bytes(31) + b"\1"), PublicKey(b"\2" + bytes(31))
 SHAKEN = PeerState(
     Peer(KEY, frozenset(), None, 0), handshake=1_800_000_000.0, received=148, sent=92
 )
@@ -82,6 +83,19 @@ def test_what_ended_while_the_device_was_looked_at_is_not_begun_anew() -> None:
     asked = clock.now + ANEW / 2
     clock.now += 10 * ANEW
     shakes.note(device(PeerState(SHAKEN.peer)), asked)
-    assert shakes.take_unanswered() == []
+    assert shakes.take_unanswered(SMALLER) == []
     shakes.note(device(PeerState(SHAKEN.peer)))
-    assert shakes.take_unanswered() == [KEY]
+    assert shakes.take_unanswered(SMALLER) == [KEY]
+
+
+def test_the_end_with_the_greater_key_waits_for_the_other_one_first() -> None:
+    clock, shakes = looked()
+    shakes.note(device(PeerState(SHAKEN.peer)))
+    shakes.begin(KEY)
+    clock.now += 1.5 * ANEW
+    shakes.note(device(PeerState(SHAKEN.peer)))
+    assert shakes.take_unanswered(GREATER) == []
+    clock.now += ANEW / 2
+    shakes.note(device(PeerState(SHAKEN.peer)))
+    assert shakes.take_unanswered(GREATER) == [KEY]
+    assert shakes.take_unanswered(GREATER) == []
