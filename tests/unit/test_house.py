@@ -160,7 +160,7 @@ MAY_RENAME = {
     "durable.py",
     "monitoring/exposition.py",  # figures of the past are worth nothing after a power cut
     # Files that are whole already are put aside.
-    *("state/journal.py", "state/written.py", "agent/shadow_log.py"),
+    *("state/journal.py", "state/written.py", "agent/record_file.py"),
 }
 
 
