@@ -5,9 +5,9 @@ Must never do: name an instance that is in none of the fleet's sites.
 
 from collections.abc import Iterable
 
-from neti.aws.instances import Instance
-from neti.aws.report import own_site
+from neti.aws.instances import Instance, machine
 from neti.model.settings import Settings
+from neti.oneshot.coverage import own_site
 from neti.registry.admitted import Asked
 
 STATES = ("pending", "running")
@@ -18,5 +18,5 @@ def asked(instances: Iterable[Instance], settings: Settings) -> list[Asked]:
     return [
         Asked(one.id)
         for one in sorted(instances, key=lambda each: each.id)
-        if one.state in STATES and own_site(one, settings) in settings.sites
+        if one.state in STATES and own_site(machine(one), settings) in settings.sites
     ]

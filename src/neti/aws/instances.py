@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from neti.aws.calls import Calls, Place, everywhere
 from neti.errors import NetiError
+from neti.model.machine import Machine
 
 _PAGE: Final = 1000
 # "User initiated (2026-01-31 10:00:00 GMT)"
@@ -63,6 +64,20 @@ def read(
         # Two profiles of one account see the same instances.
         seen |= {instance.id: instance for instance in instances if instance.id not in seen}
     return list(seen.values())
+
+
+def machine(instance: Instance) -> Machine:
+    return Machine(
+        ids=(instance.id,),
+        name=instance.name,
+        account=instance.place.account,
+        region=instance.place.region,
+        cloud="ec2",
+        vpc_id=instance.vpc_id,
+        privates=instance.privates,
+        publics=instance.publics,
+        tags=instance.tags,
+    )
 
 
 def parse(document: Mapping[str, Any], place: Place) -> Instance:

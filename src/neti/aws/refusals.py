@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from neti.aws.calls import Place
 from neti.errors import AwsRefused, AwsUnavailable, NetiError
+from neti.model.machine import OVERLAY_TAG
 from neti.text import printable
 
 UNAUTHORIZED: Final = frozenset({"UnauthorizedOperation", "AccessDenied", "AccessDeniedException"})
@@ -62,7 +63,6 @@ CREDENTIALS_FROM: Final = {
 }
 _MAX_MESSAGE: Final = 300
 
-OVERLAY_TAG: Final = "overlay_ip"
 VERSION_TAG: Final = "neti_version"
 
 

@@ -10,9 +10,10 @@ from typing import Final
 
 from neti.aws.access import Keys, open_places
 from neti.aws.calls import Calls
-from neti.aws.refusals import OVERLAY_TAG, VERSION_TAG
+from neti.aws.refusals import VERSION_TAG
 from neti.errors import AwsRefused, IdentityError, NetiError
 from neti.identity.imds import MetadataClient
+from neti.model.machine import OVERLAY_TAG
 from neti.model.settings import Settings
 
 _TRIES: Final = 3

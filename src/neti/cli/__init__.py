@@ -44,6 +44,7 @@ _COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "gateway": ("neti.cli.gateway", "gateway"),
     "group": ("neti.cli.group", "group"),
     "lease": ("neti.cli.lease", "lease"),
+    "report": ("neti.cli.report", "report"),
     "aws": ("neti.cli.aws", "aws_group"),
     "registry": ("neti.cli.registry", "registry_group"),
     "zk-proxy": ("neti.cli.zk_proxy", "zk_proxy"),

@@ -49,7 +49,7 @@ def _by_address(settings: Settings, near: IPv4Network, far: IPv4Network) -> bool
     own = settings.identity
     if isinstance(own, StaticIdentity):
         return own.private in near and own.private in far
-    return not any(site.vpc_ids for site in settings.sites.values())
+    return not any(site.vpc_ids or site.networks for site in settings.sites.values())
 
 
 def _of_open_ports(settings: Settings) -> Iterator[str]:
@@ -93,8 +93,8 @@ def _untold(one: Site, near: IPv4Network, other: Site, far: IPv4Network) -> str:
     then = "neither counts" if near == far else "the longer range counts, whichever is meant"
     return (
         f"site is auto, and {_both(one, near, other, far)} overlap: a host with an address in both "
-        f"cannot tell its site by it ({then}). Expected site: {one.name} or {other.name}, or on "
-        "EC2 vpc_ids under each"
+        f"cannot tell its site by it ({then}). Expected site: {one.name} or {other.name}, or "
+        "vpc_ids (on EC2) or networks (on Google and Azure) under each"
     )
 
 

@@ -93,14 +93,17 @@ class AzureSource:
 
 
 def _short(compute: Fields) -> str:
-    """The machine's UUID in base 36: with 36 characters it would leave no room for a site's name in
-    an entry, and base64url may begin with a character that no id may."""
     said = compute.text("vmId")
     try:
-        number = uuid.UUID(said).int
+        return short_id(said)
     except ValueError:
         raise compute.wrong("vmId", said, "a UUID") from None
-    digits = ""
+
+
+def short_id(vm_id: str) -> str:
+    """The UUID in base 36: with 36 characters it would leave no room for a site's name in an entry,
+    and base64url may begin with a character that no id may. ValueError: it is none."""
+    number, digits = uuid.UUID(vm_id).int, ""
     for _ in range(_ID_DIGITS):
         number, digit = divmod(number, 36)
         digits = _DIGITS[digit] + digits

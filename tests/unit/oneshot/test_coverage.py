@@ -4,14 +4,12 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from types import MappingProxyType
 
-from neti.aws import report as reports
-from neti.aws.calls import Place
-from neti.aws.instances import Instance
 from neti.fleet.registered import Registered
 from neti.model import Member, Site
+from neti.model.machine import Machine
 from neti.model.settings import Settings
+from neti.oneshot import coverage
 
-HERE = Place("default", "us-east-1")
 SITES = {
     "ec2": Site(name="ec2", vpc_ids=("vpc-0a", "vpc-0c")),
     "vpc": Site(name="vpc", vpc_ids=("vpc-0b",)),
@@ -23,11 +21,10 @@ SAME = "172.31.5.5"
 PUBLIC = "198.51.100.7"
 
 
-def _instance(name: str, vpc_id: str, public: str | None = None) -> Instance:
-    return Instance(
-        id=name,
-        place=HERE,
-        state="running",
+def _instance(name: str, vpc_id: str, public: str | None = None) -> Machine:
+    return Machine(
+        ids=(name,),
+        cloud="ec2",
         vpc_id=vpc_id,
         privates=(IPv4Address(SAME),),
         publics=(IPv4Address(public),) if public else (),
@@ -45,12 +42,12 @@ def _registered(host_id: str, site: str, public: str | None = None) -> Registere
     return Registered(members={host_id: member}, told={}, leases={}, skipped={})
 
 
-def _overlays(registered: Registered, *instances: Instance) -> dict[str, str | None]:
-    return {row.id: row.overlay for row in reports.rows(instances, registered, SETTINGS)}
+def _overlays(registered: Registered, *instances: Machine) -> dict[str, str | None]:
+    return {row.id: row.overlay for row in coverage.rows(instances, registered, SETTINGS)}
 
 
-def _strangers(registered: Registered, *instances: Instance) -> list[str]:
-    return [member.id for member in reports.strangers(instances, registered, SETTINGS)]
+def _strangers(registered: Registered, *instances: Machine) -> list[str]:
+    return [member.id for member in coverage.strangers(instances, registered, SETTINGS)]
 
 
 def test_the_same_private_address_in_another_vpc_is_another_instance() -> None:

@@ -1,6 +1,7 @@
-"""The coverage report: EC2's running instances against the registry, as an agent would read it.
+"""The coverage report: the machines of an inventory against the registry, as an agent would read
+it.
 
-Pure. An instance is in Neti when its peers in every site reach it at its overlay address. For all
+Pure. A machine is in Neti when its peers in every site reach it at its overlay address. For all
 others the row says why not.
 """
 
@@ -12,17 +13,17 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from typing import Any, Final
 
-from neti.aws.instances import Instance
-from neti.aws.refusals import OVERLAY_TAG
 from neti.errors import IdentityError
 from neti.fleet.registered import Registered, id_of
 from neti.identity.site import decide_site
 from neti.identity.source import Identity
 from neti.model import Member, Reach
+from neti.model.machine import OVERLAY_TAG, Machine
 from neti.model.settings import Settings
 
 _DIGITS: Final = re.compile(r"(\d+)")
-_INSTANCE_ID: Final = re.compile(r"i-[0-9a-f]+")
+# Ids that clouds give: an EC2 instance, a number of Google's, Azure's UUID in base 36.
+_OF_A_CLOUD: Final = re.compile(r"i-[0-9a-f]+|[1-9][0-9]{18,19}|[0-9a-z]{25}", re.ASCII)
 UNKNOWN_SITE: Final = "?"
 
 
@@ -64,7 +65,7 @@ class Total:
 
 
 def rows(
-    instances: Iterable[Instance],
+    instances: Iterable[Machine],
     registered: Registered,
     settings: Settings,
     *,
@@ -104,7 +105,7 @@ def below(made: Iterable[Row], percent: float, only: str | None = None) -> list[
 
 
 def strangers(
-    instances: Iterable[Instance], registered: Registered, settings: Settings
+    instances: Iterable[Machine], registered: Registered, settings: Settings
 ) -> list[Member]:
     """Members that are none of these instances: they are in an account or region that was not
     asked, are not EC2 instances, or have stopped running."""
@@ -122,23 +123,23 @@ def natural(text: str) -> list[tuple[int, str]]:
 
 
 def _matched(
-    instances: Sequence[Instance], registered: Registered, settings: Settings
+    instances: Sequence[Machine], registered: Registered, settings: Settings
 ) -> dict[str, Member]:
     """The members by the ids of their instances.
 
-    A member is matched by its instance's id. A static identity has an id of its own and is matched
-    by its addresses. Private ranges repeat, so the site must match too, and exactly one instance
-    must fit.
+    A member is matched by its machine's id. One that has an id of its own is matched by its
+    addresses. Private ranges repeat, so the site must match too, and exactly one machine must fit.
     """
     static: dict[IPv4Address, list[Member]] = defaultdict(list)
     for member in registered.members.values():
-        if _INSTANCE_ID.fullmatch(member.id) is None:
+        if _OF_A_CLOUD.fullmatch(member.id) is None:
             static[member.private].append(member)
     found: dict[str, Member] = {}
     meant: dict[str, list[str]] = defaultdict(list)
     for instance in instances:
-        if instance.id in registered.members:
-            found[instance.id] = registered.members[instance.id]
+        known = next((one for one in instance.ids if one in registered.members), None)
+        if known is not None:
+            found[instance.id] = registered.members[known]
         else:
             alike = [member for private in instance.privates for member in static.get(private, ())]
             for member in _of_its_site(instance, alike, settings)[:1]:
@@ -149,7 +150,7 @@ def _matched(
     return found
 
 
-def _of_its_site(instance: Instance, alike: Sequence[Member], settings: Settings) -> list[Member]:
+def _of_its_site(instance: Machine, alike: Sequence[Member], settings: Settings) -> list[Member]:
     """Which of the members with its private addresses are the instance; the most certain first."""
     if not alike:
         return []
@@ -163,7 +164,7 @@ def _of_its_site(instance: Instance, alike: Sequence[Member], settings: Settings
 
 
 def _row(
-    instance: Instance,
+    instance: Machine,
     member: Member | None,
     registered: Registered,
     settings: Settings,
@@ -173,15 +174,15 @@ def _row(
     excluded = any(fnmatch.fnmatchcase(instance.name, pattern) for pattern in exclude)
     site = member.site if member is not None else own_site(instance, settings)
     told = registered.told.get(member.id) if member is not None else None
-    lease = registered.leases.get(instance.id)
+    lease = next((registered.leases[i] for i in instance.ids if i in registered.leases), None)
     why = _why(instance, member, registered, settings, faults)
     if excluded and why is not None:
         why = f"excluded by name; {why}"
     return Row(
         name=instance.name or instance.id,
         id=instance.id,
-        account=instance.place.account,
-        region=instance.place.region,
+        account=instance.account,
+        region=instance.region,
         site=site,
         private=_text(instance.privates),
         public=_text(instance.publics),
@@ -195,7 +196,7 @@ def _row(
 
 
 def _why(
-    instance: Instance,
+    instance: Machine,
     member: Member | None,
     registered: Registered,
     settings: Settings,
@@ -217,17 +218,18 @@ def _why(
     return None
 
 
-def _why_unregistered(instance: Instance, registered: Registered, faults: Mapping[str, str]) -> str:
+def _why_unregistered(instance: Machine, registered: Registered, faults: Mapping[str, str]) -> str:
     also = "" if instance.publics else "; it has no public address either"
-    if instance.id in faults:
-        return f"its entry is not believed: {faults[instance.id]}"
-    if instance.id in registered.present:
-        return "its entry is not believed: 'neti status' on any host says why"
-    if instance.id in registered.leases:
-        lease = registered.leases[instance.id]
-        return (
-            f"stale registration: it holds the lease of {lease}, but no agent is registered{also}"
-        )
+    for one in instance.ids:
+        if one in faults:
+            return f"its entry is not believed: {faults[one]}"
+        if one in registered.present:
+            return "its entry is not believed: 'neti status' on any host says why"
+        if one in registered.leases:
+            return (
+                f"stale registration: it holds the lease of {registered.leases[one]}, but no agent "
+                f"is registered{also}"
+            )
     if OVERLAY_TAG in instance.tags:
         return (
             f"stale registration: it has the tag {instance.tags[OVERLAY_TAG][:40]}, but no agent "
@@ -236,7 +238,7 @@ def _why_unregistered(instance: Instance, registered: Registered, faults: Mappin
     return f"no agent{also}"
 
 
-def own_site(instance: Instance, settings: Settings) -> str:
+def own_site(instance: Machine, settings: Settings) -> str:
     """The site as the instance's own agent would decide it; this machine does not matter."""
     if not instance.privates:
         return UNKNOWN_SITE
@@ -245,9 +247,11 @@ def own_site(instance: Instance, settings: Settings) -> str:
         private=instance.privates[0],
         public=instance.publics[0] if instance.publics else None,
         vpc_id=instance.vpc_id,
+        networks=instance.networks,
+        cloud=instance.cloud or "file",
     )
     try:
-        return decide_site(replace(settings, site=None, identity="ec2"), identity).site
+        return decide_site(replace(settings, site=None, identity="auto"), identity).site
     except IdentityError:
         return UNKNOWN_SITE
 
