@@ -17,7 +17,7 @@ from tests.support.talking import Echo, echoed, udp
 from neti.model import Member
 from neti.model.groups import GroupLine, Groups, MemberPort, MemberPorts
 from neti.ruleset.enforce import PERMANENT, Enforcement
-from neti.ruleset.plan import Rewrite
+from neti.ruleset.plan import Plan, Rewrite
 from neti.ruleset.policy import structure
 from neti.ruleset.set_names import group_sets
 from neti.ruleset.surroundings import Surroundings
@@ -60,8 +60,8 @@ class Grouped(UnderTest):
         self.members.take_changes()
         self.members.admit_by(self.in_force)
         rules = structure(self.settings, around)
-        done = self.reconciler.resync(rules, self.members.elements)
-        return done.planned.structure
+        planned: Plan = self.reconciler.resync(rules, self.members.elements).planned
+        return planned.structure
 
     def reload(self, ports: MemberPorts, in_force: MemberPorts) -> Rewrite:
         """As the agent does: with all that it knew."""

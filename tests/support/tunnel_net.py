@@ -25,6 +25,7 @@ from neti.dataplane.nftables import NftablesDataplane
 from neti.dataplane.reconciler import Reconciler
 from neti.host.machine import RealMachine
 from neti.model import Encrypt, Host, Member, Road, Site, entry
+from neti.model.groups import MemberPorts
 from neti.model.settings import Settings
 from neti.ruleset.desired import Membership
 from neti.ruleset.enforce import OFF, PERMANENT
@@ -89,6 +90,7 @@ class TunnelHost:
     settings: Settings = field(init=False)
     members: Membership = field(init=False)
     untracked: bool = True
+    ports_in_force: MemberPorts = None
 
     def __post_init__(self) -> None:
         self.mtu = min(self.uplink_mtu, 1500) - 80
@@ -146,6 +148,7 @@ class TunnelHost:
             uplinks=("eth0",),
             ssh_untracked=self.untracked,
             site=self.end.site,
+            member_ports=self.ports_in_force,
             tunnel=Tunnel(
                 own=IPv4Address(self.end.overlay), private=self.host.private, mtu=self.mtu
             ),
@@ -153,6 +156,7 @@ class TunnelHost:
 
     def resync(self) -> None:
         self.members.take_changes()
+        self.members.admit_by(self.ports_in_force)
         self.reconciler.resync(structure(self.settings, self.surroundings()), self.members.elements)
 
     def joins(self) -> None:
