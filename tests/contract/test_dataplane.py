@@ -23,8 +23,9 @@ from neti.dataplane.in_words import in_words
 from neti.dataplane.memory import MemoryDataplane
 from neti.dataplane.nftables import NftablesDataplane
 from neti.dataplane.reconciler import Reconciler
-from neti.errors import DataplaneError, KernelMoved
+from neti.errors import DataplaneError, KernelMoved, StructureRefused
 from neti.model import Encrypt, Reach, Site
+from neti.model.groups import MemberPort
 from neti.model.settings import OpenPort, Settings
 from neti.ruleset.delta import Elements
 from neti.ruleset.enforce import (
@@ -57,7 +58,7 @@ from neti.ruleset.objects import (
 from neti.ruleset.plan import plan
 from neti.ruleset.policy import structure
 from neti.ruleset.replace import replacement
-from neti.ruleset.set_names import SetName
+from neti.ruleset.set_names import SetName, group_sets
 from neti.ruleset.surroundings import Surroundings
 
 SETTINGS = Settings(path=Path("neti.yml"))
@@ -82,6 +83,14 @@ PASSING = structure(
         },
     ),
     ETH,
+)
+APP4, APP6 = group_sets("app")
+WEB4, WEB6 = group_sets("web-front")
+GROUPED = structure(
+    replace(SETTINGS, member_ports=(MemberPort(("app", "web-front"), "tcp", 5432, 5432),)), ETH
+)
+OTHER_GROUPS = structure(
+    replace(SETTINGS, member_ports=(MemberPort(("app", "late"), "tcp", 5432, 5432),)), ETH
 )
 # What the sets hold that not every table has, where that is no IPv4 address.
 _OF_OPTIONAL: dict[SetName, dict[str, str]] = {
@@ -639,3 +648,88 @@ def test_a_table_tells_which_sets_it_lacks(dataplane: Dataplane) -> None:
     reconciler.resync(STRUCTURE, elements)
     assert dataplane.read().missing == OPTIONAL
     assert not elements.pending
+
+
+def grouping(held: dict[SetName, dict[str, str]]) -> Elements:
+    elements = Elements(revoke_seconds=900)
+    elements.look_at((APP4, APP6, WEB4, WEB6))
+    for where, items in (HELD | held).items():
+        for key, value in items.items():
+            elements.want(where, key, value)
+    return elements
+
+
+def test_sets_of_groups_come_with_the_rules_and_their_elements_one_by_one(
+    dataplane: Dataplane,
+) -> None:
+    filled(dataplane)
+    held: dict[SetName, dict[str, str]] = {
+        APP4: {"10.0.0.9": "", "192.168.0.9": ""},
+        APP6: {"2001:db8::1": ""},
+        WEB4: {},
+        WEB6: {},
+    }
+    elements = grouping(held)
+    elements.kernel_is(dataplane.read())
+    assert not elements.pending  # without the sets there is nothing that a commit could do
+    reconciler = Reconciler(dataplane, NoConnections(), None)
+    assert reconciler.resync(GROUPED, elements).planned.structure == "all"
+    state = dataplane.read()
+    assert {where: dict(state.elements[where]) for where in held} == held
+    again = reconciler.resync(GROUPED, elements)
+    assert (again.planned.transaction, again.drift) == (Transaction(), ())
+
+    elements.unwant(APP4, "10.0.0.9")
+    elements.want(WEB4, "10.0.0.9")
+    elements.want(WEB6, "2001:db8::2")
+    assert reconciler.commit(elements).count() == 3
+    state = dataplane.read()
+    assert dict(state.elements[APP4]) == {"192.168.0.9": ""}
+    assert dict(state.elements[WEB4]) == {"10.0.0.9": ""}
+    assert dict(state.elements[WEB6]) == {"2001:db8::2": ""}
+    assert dict(state.elements["peers4"]) == HELD["peers4"]
+
+    apply(dataplane, DeleteElements(WEB6, ("2001:db8::2",)), AddElements(APP4, {"10.0.0.66": ""}))
+    repaired = reconciler.resync(GROUPED, elements)
+    assert set(repaired.drift) == {f"1 in {WEB6}", f"1 in {APP4}"}
+    state = dataplane.read()
+    assert dict(state.elements[APP4]) == {"192.168.0.9": ""}
+    assert dict(state.elements[WEB6]) == {"2001:db8::2": ""}
+
+    elements.look_at(())
+    assert reconciler.resync(STRUCTURE, elements).planned.structure == "all"
+    assert APP4 not in dataplane.read().elements
+
+
+def test_a_set_of_a_group_that_is_not_there_refuses_all(dataplane: Dataplane) -> None:
+    apply(dataplane, CreateTable(STRUCTURE))
+    with pytest.raises(KernelMoved):
+        apply(dataplane, AddElements("peers4", HELD["peers4"]), AddElements(APP4, {"10.0.0.9": ""}))
+    assert not dataplane.read().elements["peers4"]
+
+
+def test_rules_that_are_refused_leave_the_groups_of_those_that_stand(dataplane: Dataplane) -> None:
+    """The former rules go on looking at them, while members come and go."""
+    reconciler = Reconciler(dataplane, NoConnections(), None)
+    reconciler.resync(GROUPED, grouping({APP4: {"10.0.0.9": ""}, WEB4: {"198.51.100.1": ""}}))
+    late4, late6 = group_sets("late")
+    elements = wishing({**HELD, "peers4": {"10.0.0.9": "", "10.0.0.12": ""}})
+    elements.look_at((APP4, APP6, late4, late6))
+    elements.want(APP4, "10.0.0.12")
+    elements.want(late4, "10.0.0.9")
+    broken = Structure(
+        OTHER_GROUPS.sets,
+        (*OTHER_GROUPS.chains, Chain("broken", None, ("ip saddr @nowhere drop",))),
+    )
+    with pytest.raises(StructureRefused):
+        reconciler.resync(broken, elements)
+    state = dataplane.read()
+    assert dict(state.elements["peers4"]) == {"10.0.0.9": "", "10.0.0.12": ""}
+    assert dict(state.elements[APP4]) == {"10.0.0.12": ""}
+    assert dict(state.elements[WEB4]) == {"198.51.100.1": ""}
+    assert late4 not in state.elements
+    assert not elements.pending
+    assert reconciler.resync(OTHER_GROUPS, elements).planned.structure == "all"
+    state = dataplane.read()
+    assert dict(state.elements[late4]) == {"10.0.0.9": ""}
+    assert WEB4 not in state.elements
