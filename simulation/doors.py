@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 from neti import durable, files
+from neti.agent import kept_out, loop, preview, record_file, shadow_evidence, shadow_log
 from neti.agent import kernel as agent_kernel
-from neti.agent import loop, preview, record_file, shadow_evidence, shadow_log
 from neti.dataplane import malloc, reconciler, way_out
 from neti.host import surroundings
 from neti.identity import preflight
@@ -115,6 +115,7 @@ def shut() -> Iterator[None]:
         *((module, {"digest": rules.digest}) for module in (reconciler, plan)),
         (malloc, {"give_back": _nothing}),
         (shadow_log, {"SEEN_SIZE": ROOM}),
+        (kept_out, {"listeners": _listeners}),
         (record_file, {"listeners": _listeners}),
         (shadow_evidence, {"listeners": _listeners}),
         (loop, {"expiring": _nothing}),

@@ -129,11 +129,15 @@ class FakeShadow:
     uses: tuple[str, ...] = ()
     full: str = ""
     used: dict[Port, str] = field(default_factory=dict)
+    kept: tuple[str, ...] = ()
 
     def sample(self) -> None: ...
 
     def refused_members(self, since: float) -> tuple[str, ...]:
         return self.members
+
+    def kept_out(self, since: float | None = None) -> tuple[str, ...]:
+        return self.kept
 
     def lost_uses(self, since: float) -> tuple[str, ...]:
         return self.uses

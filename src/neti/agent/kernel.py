@@ -176,6 +176,14 @@ class Kernel:
         assert self._surroundings is not None
         return structure(self._core.settings, replace(self._surroundings, member_ports=ports))
 
+    def goes_by(self, ports: MemberPorts) -> None:
+        """It has turned to these ``rules``."""
+        assert self._surroundings is not None
+        self._surroundings = replace(self._surroundings, member_ports=ports)
+        self._journal.take_changes()
+        self._core.members.admit_by(ports)
+        self.remember()
+
     def _wanted(self, around: Surroundings) -> Structure:
         """The rules, and in the elements what they look at. Raises StructureRefused."""
         core, elements = self._core, self._core.members.elements

@@ -8,8 +8,11 @@ from neti.agent.core import Core
 from neti.agent.in_the_clear import look
 from neti.agent.kernel import Kernel
 from neti.agent.trial import Shadow
+from neti.model.groups import MemberPorts
+from neti.ruleset.member_ports import needed
 from neti.stage import evidence
 from neti.state.loaded import StateError
+from neti.words import some
 
 
 class Objections:
@@ -76,6 +79,37 @@ class Objections:
             f"{'; '.join(words)}\n→ 'neti preview' names each; end them, or open what must stay"
             f"{wait}\n"
             "→ 'neti enforce --anyway' begins all the same, and they are refused"
+        )
+
+    def to_member_ports(self, ports: MemberPorts, *, anyway: bool) -> str:
+        """Why a trial of these should not begin; empty: it may, or there are none."""
+        named = needed(ports)
+        if not named and not ports:
+            return ""
+        groups, problems = self._core.members.groups, self._core.problems
+        if named and not groups.known:
+            return (
+                "member_ports names groups, and what operators said of them has never been read: "
+                "wait until 'neti status' says that the registry is in step"
+            )
+        if anyway:
+            return ""
+        if unknown := sorted(named & set(groups.undefined)):
+            return (
+                f"member_ports names {some(unknown)}, which no operator has defined, so nobody is "
+                f"in it\n→ 'neti group set {unknown[0]} ID…', or take it out of the file; or say "
+                "--anyway"
+            )
+        if held := problems.sentence("groups_held"):
+            return f"the registry's groups are not followed: {held}; or say --anyway"
+        used = self._shadow.kept_out()
+        if not used:
+            return ""
+        return (
+            f"'neti preview' lists ports in use that member_ports would shut to members: "
+            f"{'; '.join(used)}\n→ 'neti preview --suggest' says what to write; or say that they "
+            "may be lost (neti preview --accept-losing PORT/PROTO)\n→ 'neti enforce --anyway' "
+            "begins all the same, and they are kept out"
         )
 
     def unanswered(self, *, anyway: bool) -> str | None:

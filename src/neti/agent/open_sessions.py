@@ -7,9 +7,10 @@ in. After a boot nobody is in, and nothing is known.
 import dataclasses
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from neti.agent.core import Core
+from neti.agent.kept_out import kept_from
 from neti.config import load
 from neti.errors import ConfigError
 from neti.model import IPAddress
@@ -18,9 +19,10 @@ from neti.ruleset.desired import Membership
 from neti.ruleset.set_names import SetName
 from neti.stage import way_in
 from neti.stage.stages import Stage
-from neti.stage.way_in import OperatorSession
+from neti.stage.way_in import KeptFrom, OperatorSession
 from neti.state.loaded import Loaded
 
+_IPV4: Final[tuple[SetName, ...]] = ("peers4", "tunnel_peers")
 Sessions = Callable[[Collection[int]], list[OperatorSession]]
 
 
@@ -33,16 +35,22 @@ class OpenSessions:
     def is_peer(self, address: IPAddress) -> bool:
         return _lets_in(self._core.members, address)
 
-    def typed_in(self, said: Any) -> str | None:
+    def typed_in(self, said: Any, *, tried: bool = False) -> str | None:
         """Why the session in which a command was typed would not be let in. ``said``: its document;
-        None: there is none."""
-        return way_in.refusal(said, self._core.settings, self.is_peer)
+        None: there is none. ``tried``: a trial of what the file's ``member_ports`` take away is
+        about to begin."""
+        kept_out = self._kept_out(tried=tried)
+        return way_in.refusal(said, self._core.settings, self.is_peer, kept_out)
 
     def shut_out(self) -> str:
         """For a trial's evidence; empty: nobody who is in would be kept out."""
         core = self._core
         sessions = core.out.ssh_sessions(way_in.ports(core.settings))
-        return way_in.shut_out(sessions, core.settings, self.is_peer)
+        kept_out = self._kept_out(tried=core.stage.narrows)
+        return way_in.shut_out(sessions, core.settings, self.is_peer, kept_out)
+
+    def _kept_out(self, *, tried: bool) -> KeptFrom:
+        return lambda address, port: kept_from(self._core, address, port, tried=tried)
 
     def refuse_to_shut_out(self, said: Any, new: Settings) -> None:
         """Raises ConfigError where this host drops, or would begin to, by a new configuration which
@@ -90,5 +98,7 @@ def last_good_instead(
 
 
 def _lets_in(members: Membership, address: IPAddress) -> bool:
-    where: SetName = "peers4" if address.version == 4 else "peers6"
-    return members.elements.wants(where, str(address))
+    """By its real address, or by its overlay address out of the tunnel."""
+    if address.version == 6:
+        return members.elements.wants("peers6", str(address))
+    return any(members.elements.wants(where, str(address)) for where in _IPV4)

@@ -146,6 +146,7 @@ class Reloading:
                 "reject_all": core.settings.reject_all,
                 "trial_seconds": core.settings.trial_seconds,
                 "encryption_ended": encrypted and not core.own_key.wanted,
+                "ports_wait": "member_ports" in taken.changed and core.stage.to_try() is not None,
                 "require_waits": self._require_waits() if "sites" in taken.changed else [],
                 "would_be_lost": list(self._staging.would_be_lost()),
             }

@@ -4,11 +4,13 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from neti.agent.core import Core
+from neti.agent.kept_out import KeptOut
 from neti.agent.preview import running_view, seen_here
 from neti.agent.shadow_log import ShadowLog, accept_losing, accepted
 from neti.errors import NetiError
 from neti.host.listeners import listeners
 from neti.model import IPAddress, Member
+from neti.stage import kept_out
 from neti.stage.losses import Loss, losses
 from neti.stage.preview import Row, unanswered
 from neti.stage.shadow import Port, port_name
@@ -23,6 +25,7 @@ class ShadowEvidence:
     def __init__(self, core: Core, shadow: ShadowLog) -> None:
         self._core = core
         self._shadow = shadow
+        self._kept = KeptOut(core, shadow)
 
     def sample(self) -> None:
         """Called right before a trial begins, so that what came just then does not pass for new."""
@@ -35,12 +38,8 @@ class ShadowEvidence:
     def unanswered(self) -> dict[Port, str]:
         """Ports in use that a trial would shut, each in words. Not those that it is meant to shut,
         and not those that somebody accepted losing."""
-        try:
-            may_go = accepted(self._shadow.folder)
-        except NetiError:
-            may_go = {}  # lost_uses says that it cannot be read
         meant = self.meant()
-        view = running_view(self._shadow, self._core.members, may_go)
+        view = running_view(self._shadow, self._core.members, self._accepted())
         return {
             row.port: _used(row)
             for row in unanswered(self._shadow.record, view)
@@ -51,15 +50,33 @@ class ShadowEvidence:
         """An operator said that these may be lost. Raises StateError."""
         accept_losing(self._shadow.folder, ports, self._core.wall())
 
+    def kept_out(self, since: float | None = None) -> tuple[str, ...]:
+        """Ports in use, in words, of which ``member_ports`` of the file would keep members out; or
+        does, on trial, and has since then (steady seconds). Not those that somebody accepted
+        losing."""
+        rows, _ = self._kept.waiting(self._accepted())
+        if since is not None:
+            rows = kept_out.since(rows, since + _ROUNDING)
+        return tuple(row.words() for row in kept_out.unanswered(rows))
+
+    def _accepted(self) -> dict[Port, float]:
+        try:
+            return accepted(self._shadow.folder)
+        except NetiError:
+            return {}  # lost_uses says that it cannot be read
+
     def refused_members(self, since: float) -> tuple[str, ...]:
-        """Ids of members with an address that was refused since (steady seconds)."""
+        """Ids of members with an address that was refused since (steady seconds), but for what the
+        policy in force keeps them out of."""
         self._shadow.sample()
-        refused = {
-            source
-            for use in self._shadow.record.ports.values()
+        came = {
+            (source, port)
+            for port, use in self._shadow.record.ports.items()
             for source, held in use.sources.items()
             if held.last >= since + _ROUNDING
         }
+        meant = self._kept.meant({source for source, _ in came})
+        refused = {source for source, port in came if not meant(source, port)}
         if not refused:
             return ()
         core = self._core

@@ -17,6 +17,7 @@ from neti.agent.trial import Shadow, Trying
 from neti.control.server import Request
 from neti.errors import DataplaneError
 from neti.fleet.attendance import moment
+from neti.model.groups import MemberPorts
 from neti.model.said import Said
 from neti.ruleset.reach import requires
 from neti.stage import stages
@@ -144,10 +145,11 @@ class Staging:
         anyway = bool(request.arguments.get("anyway"))
         refusal = (
             core.stage.refusal()
-            or self._sessions.typed_in(request.arguments.get("session"))
+            or self._sessions.typed_in(request.arguments.get("session"), tried=ports is not None)
             or ("" if anyway else self._objections.unlikely_to_end_well())
             or (self._objections.keys_that_count_for_nothing() if asked else "")
             or ("" if anyway or not asked else self._objections.in_the_clear())
+            or (self._objections.to_member_ports(ports, anyway=anyway) if ports else "")
             or ("" if enforced else self._objections.unanswered(anyway=anyway))
         )
         if refusal:
@@ -318,6 +320,11 @@ class Staging:
         else:
             core.problems.clear("arming")
 
+    def _ports_again(self) -> MemberPorts:
+        """The same of ``member_ports``."""
+        ports = self._core.stage.to_try() if self._core.stage.record.by == "command" else None
+        return None if self._objections.to_member_ports(ports, anyway=False) else ports
+
     def _requires_again(self) -> bool:
         """Whether a trial that begins by itself is of encryption too: where an operator's word
         began it. That of ``reject_all`` in the file must not fail for want of a member's key."""
@@ -351,7 +358,7 @@ class Staging:
                 core.settings.trial_seconds,
                 wait=False,
                 require=self._requires_again(),
-                ports=core.stage.to_try() if core.stage.record.by == "command" else None,
+                ports=self._ports_again(),
             )
         except DataplaneError as error:
             self._kernel.failed(error)

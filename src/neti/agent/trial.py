@@ -43,6 +43,8 @@ class Shadow(Protocol):
 
     def refused_members(self, since: float) -> tuple[str, ...]: ...
 
+    def kept_out(self, since: float | None = None) -> tuple[str, ...]: ...
+
     def lost_uses(self, since: float) -> tuple[str, ...]: ...
 
     def incomplete(self, since: float) -> str: ...
@@ -214,7 +216,7 @@ class Trying:
         core.stage.keep(stages.confirmed(core.stage.record))
         core.stage.wish()
         if rules is not None:
-            self._kernel.remember()
+            self._kernel.goes_by(ports)
         if core.stage.record.requires:
             core.soon("resync")  # roads are required now
             end(core)
@@ -249,6 +251,9 @@ class Trying:
             unsaved=core.stage.not_on_disk() or "",
             clear=self._in_the_clear(progress) if trial.require else None,
             losing=trial.losing,
+            kept_out=(
+                self._shadow.kept_out(trial.began) if trial.member_ports is not None else None
+            ),
         )
 
     def _refused_members(self, trial: Trial) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from neti.cli.output import explain, print_json, say
 from neti.control.client import AgentForbidden, AgentStarting, AgentUnreachable
 from neti.errors import NetiError
 from neti.host import ssh_session
-from neti.stage.stages import DOWN
+from neti.stage.stages import DOWN, PORTS_WAIT
 from neti.state.location import is_guessed, state_folder
 from neti.words import some
 
@@ -114,6 +114,11 @@ def _say(answer: dict[str, Any]) -> None:
         say(
             f"but encryption is not required yet towards {some(waiting)}: encrypt: require acts as "
             "prefer until it is put in force on this host",
+            "→ neti preview, then neti enforce",
+        )
+    if answer.get("ports_wait"):
+        say(
+            f"but {PORTS_WAIT}",
             "→ neti preview, then neti enforce",
         )
     if "reject_all" in changed and answer["reject_all"] and answer["stage"] == "trial":

@@ -167,7 +167,7 @@ def _stage(seen: Status) -> str:
     if trial is None:
         return seen.stage
     why = "; ".join(trial.why)
-    of = f" of {' and '.join(trial.of)}" if "encryption" in trial.of else ""
+    of = f" of {' and '.join(trial.of)}" if trial.of != ("reject_all",) else ""
     stage = "trial" if seen.stage == "trial" else f"{seen.stage}, on trial"
     if trial.state == "running":
         word = "'neti confirm'" if trial.confirms == "operator" else "evidence"

@@ -33,12 +33,7 @@ class SightingsReader:
 
     def read(self) -> list[Sighting]:
         """Both families; nothing when the table is not there."""
-        forwarded = {_asked(key) for key, _, _ in self._elements("forwarded", 8)}
-        redirected = {  # protocol, where it leads, and what was asked for
-            _asked(key[:4] + key[8:]): struct.unpack_from(">H", key, 4)[0]
-            for key, _, _ in sorted(self._elements("redirected", 12), key=lambda e: -e[2])
-        }
-        found = self._with_ports((*_of_both("heard"), *_of_both("seen")), forwarded, redirected)
+        found = self._with_ports((*_of_both("heard"), *_of_both("seen")))
         for name, width in (("others4", 4), ("others6", 16)):
             for key, packets, idle in self._elements(name, width + 4):
                 protocol = _PROTOCOLS.get(key[width], str(key[width]))
@@ -47,12 +42,15 @@ class SightingsReader:
 
     def unasked(self) -> list[Sighting]:
         """What came from members, and ``member_ports`` of the file do not admit."""
-        return list(self._with_ports(_of_both("unasked"), set(), {}).values())
+        return list(self._with_ports(_of_both("unasked")).values())
 
-    def _with_ports(
-        self, sets: Iterable[tuple[str, int]], forwarded: set[Port], redirected: dict[Port, int]
-    ) -> dict[tuple[str, bytes], Sighting]:
+    def _with_ports(self, sets: Iterable[tuple[str, int]]) -> dict[tuple[str, bytes], Sighting]:
         """By key, because a dump may list an element twice if the set changes meanwhile."""
+        forwarded = {_asked(key) for key, _, _ in self._elements("forwarded", 8)}
+        redirected = {  # protocol, where it leads, and what was asked for
+            _asked(key[:4] + key[8:]): struct.unpack_from(">H", key, 4)[0]
+            for key, _, _ in sorted(self._elements("redirected", 12), key=lambda e: -e[2])
+        }
         found: dict[tuple[str, bytes], Sighting] = {}
         for name, width in sets:
             for key, packets, idle in self._elements(name, width + 8):

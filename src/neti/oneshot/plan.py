@@ -50,7 +50,16 @@ from neti.ruleset.plan import Rewrite
 from neti.ruleset.policy import structure
 from neti.ruleset.reach import requires
 from neti.ruleset.surroundings import Surroundings
-from neti.stage.stages import IS_DOWN, NO_WAY_IN, Record, in_force, may_begin
+from neti.stage.stages import (
+    IS_DOWN,
+    NO_WAY_IN,
+    PORTS_WAIT,
+    Record,
+    allotted,
+    in_force,
+    may_begin,
+    waits,
+)
 from neti.stage.taking_up import take_up
 from neti.state.folder import StateFolder
 from neti.state.loaded import Loaded
@@ -104,6 +113,8 @@ def difference(settings: Settings) -> Difference:
         lines += map(str, arming(elements.enforcement, kernel))
     notes += other_version(settings.table_files_path)
     record = host.record(kernel)
+    if waits(record, settings.member_ports):
+        notes += (PORTS_WAIT,)
     if may_begin(record, host.steady.now()) and settings.way_in:
         lines.append(f"begin a trial of reject_all, {settings.trial_seconds} s")
     kept = record.wished and not settings.way_in
@@ -163,17 +174,19 @@ class _ThisHost:
             now=self.steady.now(),
             require=None if known is None else requires(self.settings.sites, known.site),
         )
-        return taken.record
+        return allotted(taken.record, self.settings.member_ports)
 
     def desired(self, kernel: KernelState, *, down: bool) -> _Desired:
         settings = self.settings
         loaded = rebased(self.loaded, self.steady)
         membership, seen, around, notes = _fleet(settings, loaded, self.steady.now())
+        record = self.record(kernel)
+        around = replace(around, member_ports=record.member_ports)
         membership.take_changes()
         membership.pass_on()
         _send_as_it_is(membership, kernel)
         enforcement = in_force(
-            self.record(kernel),
+            record,
             monotonic=self.clock.monotonic(),
             way_in=settings.way_in,
             down=down,

@@ -32,6 +32,7 @@ from neti.identity import discover, fingerprint
 from neti.identity.preflight import registry_addresses
 from neti.identity.source import Identity, SourceSilent
 from neti.model import Host, IPAddress
+from neti.model.groups import MemberPorts
 from neti.model.problems import Problems
 from neti.model.settings import DEFAULT_STATE, Settings, StaticIdentity
 from neti.oneshot.down import is_down
@@ -111,7 +112,7 @@ def _load(settings: Settings, folder: StateFolder, loaded: Loaded, notes: list[s
         notes.append("no members are on disk, so those in the kernel stay")
     members.take_changes()
     members.pass_on()
-    enforcement = _in_force(settings, folder, loaded, kernel, notes, known=count > 0)
+    enforcement, ports = _in_force(settings, folder, loaded, kernel, notes, known=count > 0)
     members.elements.enforce(enforcement)
     members.require(enforcement.permanent and enforcement.require is None)
     problems = Problems()
@@ -125,7 +126,7 @@ def _load(settings: Settings, folder: StateFolder, loaded: Loaded, notes: list[s
         notes += said
     now = _surroundings(machine, seen, host, loaded)
     gateway = gateway_end(members, now)
-    now = replace(now, tunnel=road.tunnel, gateway=gateway)
+    now = replace(now, tunnel=road.tunnel, gateway=gateway, member_ports=ports)
     members.admit_by(now.member_ports)
     surroundings.note(members.elements, host, seen, reserved)
     surroundings.listen(members.elements, Listening(machine.listeners, machine.local_ports))
@@ -155,7 +156,7 @@ def _in_force(
     notes: list[str],
     *,
     known: bool,
-) -> Enforcement:
+) -> tuple[Enforcement, MemberPorts]:
     """What was last in force, where nothing is in the way. A trial is not begun again."""
     clock = SystemClock()
     now = clock.monotonic()
@@ -171,7 +172,9 @@ def _in_force(
     if record.confirmed and why is not None:
         notes.append(f"this host was enforced, but is not now: {why}")
     enforcement = in_force(record, monotonic=now, way_in=settings.way_in, down=False, known=known)
-    return RELAXED if kernel.relaxed_by_hand and not enforcement else enforcement
+    if kernel.relaxed_by_hand and not enforcement:
+        enforcement = RELAXED
+    return enforcement, record.member_ports
 
 
 class _Silent:

@@ -95,6 +95,20 @@ def admits(ports: MemberPorts, member_of: Collection[str], proto: str | None, po
     return EVERY_MEMBER in groups or not groups.isdisjoint(member_of)
 
 
+def both(one: MemberPorts, other: MemberPorts) -> MemberPorts:
+    """The policy that admits what either does, in as few lines as it takes, whichever is first."""
+    if admits_everybody(one) or admits_everybody(other):
+        return None
+    every = (*(one or ()), *(other or ()))
+    always = everywhere(every)
+    lines = [
+        MemberPort(tuple(sorted(each.groups - always)), each.proto, each.first, each.last)
+        for each in segments(every)
+        if each.groups != always
+    ]
+    return (*lines, *((MemberPort(tuple(sorted(always))),) if always else ()))
+
+
 def needed(*policies: MemberPorts) -> frozenset[str]:
     """The groups that somebody must be in for the policies to admit him."""
     named = (group for ports in policies for one in ports or () for group in one.groups)

@@ -37,7 +37,8 @@ class Observed:
     everything is let in, because they are taken for this machine's own containers'. ``unsaved``:
     why what is decided would not outlast a reboot; empty: the record is on disk. ``clear``: what
     goes, or would go, in the clear where that is to be refused, in words; None: it is not to be.
-    ``losing``: the operator accepted losing that.
+    ``kept_out``: ports, in words, of which ``member_ports`` kept members out since the trial began;
+    None: it is not of those. ``losing``: the operator accepted losing either.
     """
 
     registry: str | None
@@ -55,6 +56,7 @@ class Observed:
     containers: tuple[str, ...]
     unsaved: str = ""
     clear: tuple[str, ...] | None = None
+    kept_out: tuple[str, ...] | None = None
     losing: bool = False
 
 
@@ -79,6 +81,7 @@ def findings(seen: Observed) -> tuple[Finding, ...]:
         Finding("containers", True, _containers(seen.containers)),
         Finding("disk", not seen.unsaved, seen.unsaved or "the record of the stage is on disk"),
         *_encryption(seen),
+        *_member_ports(seen),
     )
 
 
@@ -152,6 +155,17 @@ def _encryption(seen: Observed) -> Iterator[Finding]:
         return
     accepted = "accepted as lost: " if seen.losing else ""
     yield Finding("encryption", seen.losing, accepted + "; ".join(seen.clear))
+
+
+def _member_ports(seen: Observed) -> Iterator[Finding]:
+    if seen.kept_out is None:
+        return
+    if not seen.kept_out:
+        yield Finding("member_ports", True, "no member was kept out of a port where it is awaited")
+        return
+    accepted = "accepted as lost: " if seen.losing else ""
+    kept = f"members were kept out of {_few(seen.kept_out)}"
+    yield Finding("member_ports", seen.losing, accepted + kept)
 
 
 def _containers(names: tuple[str, ...]) -> str:

@@ -135,7 +135,7 @@ def rows(record: Record, view: View) -> list[Row]:
         by_port.setdefault((one.protocol, one.port), []).append(one)
     found = []
     for port, recorded in record.ports.items():
-        use = _still_refused(port, recorded, view)
+        use = still_refused(port, recorded, view)
         if not use.sources:
             continue
         at = (port[0], use.redirected if use.redirected is not None else port[1])
@@ -153,11 +153,11 @@ def let_in_since(record: Record, view: View) -> list[Port]:
     """Ports that are left out of the rows, because every source that came there is let in by
     now."""
     return sorted(
-        port for port, use in record.ports.items() if not _still_refused(port, use, view).sources
+        port for port, use in record.ports.items() if not still_refused(port, use, view).sources
     )
 
 
-def _still_refused(port: Port, use: PortUse, view: View) -> PortUse:
+def still_refused(port: Port, use: PortUse, view: View) -> PortUse:
     """What is recorded of a port without the sources that are let in by now."""
     opened = view.opened if use.forwarded else (*view.opened, *view.way_in)
     matching = [one for one in opened if one.proto == port[0] and one.first <= port[1] <= one.last]

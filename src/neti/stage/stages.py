@@ -13,7 +13,7 @@ from typing import Final, Literal
 
 from neti.model.groups import MemberPorts
 from neti.ruleset.enforce import OFF, PERMANENT, REQUIRED, Enforcement
-from neti.ruleset.member_ports import covers
+from neti.ruleset.member_ports import both, covers
 from neti.ruleset.objects import KernelState
 
 # Pauses in seconds before a trial that the configuration wishes for is tried again; the last stays.
@@ -27,6 +27,10 @@ NO_WAY_IN: Final = (
     "ssh_whitelist: [YOUR/RANGE], or allow_empty_ssh_whitelist: true"
 )
 IS_DOWN: Final = "Neti is down on this host ('neti up' ends that)"
+PORTS_WAIT: Final = (
+    "member_ports take away from what members reach here: that waits, and is only recorded, until "
+    "'neti enforce' has tried it"
+)
 NO_MEMBERS: Final = "the members are not known yet, and arming now would keep all of them out"
 
 Wisher = Literal["configuration", "command"]
@@ -76,7 +80,8 @@ class Record:
     ``said_at`` (Unix seconds) and ``said_by`` (who, from where; for people): the last command.
     ``relaxed_until``: steady seconds; None: for good; ``relaxed_for``: how many seconds that was
     when it was said. ``requires``: that encryption is required between sites was confirmed, and
-    ``member_ports`` those that were, which is never so on a host that is not ``confirmed``.
+    ``member_ports`` those that were, with what the file added since, which is never so on a host
+    that is not ``confirmed``.
     """
 
     configured: bool | None = None
@@ -210,14 +215,16 @@ def waits(record: Record, ports: MemberPorts) -> bool:
 
 
 def allotted(record: Record, ports: MemberPorts) -> Record:
-    """``member_ports`` of the configuration were read. What takes nothing away is in force at once,
-    where any are; all else waits. A trial of others goes on without them."""
+    """``member_ports`` of the configuration were read. What they add is in force at once, where any
+    are; what they take away waits, also if an earlier file added it and no trial was of it. A trial
+    of others goes on without them."""
     ports = ports or None
     trial = record.trial
     if trial is not None and trial.member_ports is not None and trial.member_ports != ports:
         record = _left_to_try(record, replace(trial, member_ports=None))
-    if record.member_ports is not None and not waits(record, ports):
-        record = replace(record, member_ports=ports)
+    if record.member_ports is not None:
+        in_force = both(record.member_ports, ports) if waits(record, ports) else ports
+        record = replace(record, member_ports=in_force)
     if record.confirmed and record.tried == ("member_ports",) and not waits(record, ports):
         return _without_failures(record)
     return record

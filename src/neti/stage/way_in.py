@@ -67,11 +67,22 @@ class Coverage:
     reason: str
 
 
+def _nothing(_address: IPAddress, _port: int) -> str:
+    return ""
+
+
+KeptFrom = Callable[[IPAddress, int], str]
+
+
 def covers(
-    session: OperatorSession, settings: Settings, is_peer: Callable[[IPAddress], bool]
+    session: OperatorSession,
+    settings: Settings,
+    is_peer: Callable[[IPAddress], bool],
+    kept_from: KeptFrom = _nothing,
 ) -> Coverage:
-    """In the order of the input chain. ``is_peer``: whether the rules for members let an address
-    in."""
+    """In the order of the input chain. ``is_peer``: whether an address is a member's.
+    ``kept_from``: why ``member_ports`` keep it out of a port, and what to write; empty: they do
+    not."""
     client, port = session.client, session.local_port
     if client.is_loopback or client == session.local:
         return Coverage(
@@ -82,7 +93,8 @@ def covers(
     in_whitelist = next((n for n in settings.ssh_whitelist if client in n), None)
     if in_whitelist is not None and port == settings.ssh_port:
         return Coverage(True, f"ssh_whitelist has {in_whitelist}, which holds {client}")
-    if is_peer(client):
+    out = kept_from(client, port) if is_peer(client) else ""
+    if is_peer(client) and not out:
         return Coverage(True, f"{client} is a member's address")
     trusted = next((n for n in settings.trusted if client in n), None)
     if trusted is not None:
@@ -93,6 +105,8 @@ def covers(
             if source is not None or not opened.sources:
                 to = f"to {source}, which holds {client}" if source else "to everyone"
                 return Coverage(True, f"open_ports has {port}/tcp open {to}")
+    if out:
+        return Coverage(False, out)
     if in_whitelist is not None:
         return Coverage(
             False,
@@ -110,7 +124,10 @@ def covers(
 
 
 def refusal(
-    said: dict[str, Any] | None, settings: Settings, is_peer: Callable[[IPAddress], bool]
+    said: dict[str, Any] | None,
+    settings: Settings,
+    is_peer: Callable[[IPAddress], bool],
+    kept_from: KeptFrom = _nothing,
 ) -> str | None:
     """Why arming would shut out the operator who typed the command; None: nobody, or covered.
 
@@ -122,7 +139,7 @@ def refusal(
         session = OperatorSession.from_document(said)
     except (KeyError, ValueError, TypeError) as error:
         return f"the command sent a session that makes no sense ({error!r}): update neti"
-    coverage = covers(session, settings, is_peer)
+    coverage = covers(session, settings, is_peer, kept_from)
     if coverage.covered:
         return None
     doubt = (
@@ -144,10 +161,11 @@ def shut_out(
     sessions: Iterable[OperatorSession],
     settings: Settings,
     is_peer: Callable[[IPAddress], bool],
+    kept_from: KeptFrom = _nothing,
 ) -> str:
     """For the evidence: an open session that would not be let in again, and why. Empty: none."""
     for session in sessions:
-        coverage = covers(session, settings, is_peer)
+        coverage = covers(session, settings, is_peer, kept_from)
         if not coverage.covered:
             return (
                 f"the open SSH session {session} would not be let in again: {coverage.reason}, or "

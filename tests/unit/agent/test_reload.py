@@ -52,6 +52,7 @@ def test_who_asks_for_a_reload_is_told_what_came_of_it(fleet: World) -> None:
         "reject_all": False,
         "trial_seconds": box.settings.trial_seconds,
         "encryption_ended": False,
+        "ports_wait": False,
         "require_waits": [],
         "would_be_lost": [],
     }

@@ -16,7 +16,7 @@ from neti.state.records import record_of
 
 DB: tuple[MemberPort, ...] = (MemberPort(("app",), "tcp", 5432, 5432),)
 WIDER: MemberPorts = (MemberPort(("app", "web"), "tcp", 5432, 5432),)
-OTHER: MemberPorts = (MemberPort(("web",), "tcp", 80, 80),)
+OTHER: tuple[MemberPort, ...] = (MemberPort(("web",), "tcp", 80, 80),)
 ENFORCED = Record(configured=True, wished=True, confirmed=True, by="command")
 TRIAL: dict[str, Any] = {"boot": "b", "deadline": 60.0, "began": 0.0, "seconds": 60}
 
@@ -39,11 +39,23 @@ def test_what_takes_nothing_away_is_in_force_at_once() -> None:
     assert stages.allotted(held, WIDER).member_ports == WIDER
     for none in (None, ()):
         assert stages.allotted(held, none).member_ports is None
-    for narrower in (OTHER, (MemberPort(("app",), "tcp", 5433, 5433),)):
-        assert stages.waits(held, narrower)
-        assert stages.allotted(held, narrower) == held
+    narrower = (MemberPort(("app",), "tcp", 5432, 5432), *OTHER[1:])
+    held = replace(ENFORCED, member_ports=WIDER)
+    assert stages.waits(held, narrower)
+    assert stages.allotted(held, narrower) == held
     # Back again, what is in force waits for nothing.
-    assert stages.allotted(stages.allotted(held, OTHER), DB) == held
+    assert stages.allotted(stages.allotted(held, narrower), WIDER) == held
+
+
+def test_what_a_file_adds_is_not_taken_away_by_the_next_one() -> None:
+    """Or a reload would drop at once what was let in for days, only because no trial was of it."""
+    held = replace(ENFORCED, member_ports=DB)
+    both = stages.allotted(held, OTHER)
+    assert both.member_ports == (*OTHER, *DB)
+    assert stages.waits(both, OTHER)
+    assert stages.waits(stages.allotted(both, DB), DB)
+    assert stages.allotted(both, OTHER) == both
+    assert stages.allotted(both, (*DB, *OTHER)).member_ports == (*DB, *OTHER)
 
 
 def test_a_trial_has_an_end_and_what_is_in_force_stays() -> None:

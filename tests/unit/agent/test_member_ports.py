@@ -1,0 +1,339 @@
+"""``member_ports`` wait, are tried, and are in force: by the file, commands, and the kernel."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.agents import Box, World, world
+
+from neti.model.groups import GroupLine, Groups, MemberPort, MemberPorts
+from neti.registry.groups import encode
+from neti.registry.memory import MemoryRegistry
+from neti.stage.way_in import OperatorSession
+
+BOTH = {"ipv4", "ipv6"}
+DB: MemberPorts = (MemberPort(("app",), "tcp", 5432, 5432),)
+WIDER: MemberPorts = (MemberPort(("app", "web"), "tcp", 5432, 5432),)
+OTHER: MemberPorts = (MemberPort(("web",), "tcp", 80, 80),)
+CHAIN = "members_before"  # of what only the policy in force admits
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[World]:
+    with world(tmp_path) as made:
+        yield made
+
+
+def define(fleet: World, edition: int = 1, **groups: list[str]) -> None:
+    lines = {name: tuple(map(GroupLine, ids)) for name, ids in groups.items()}
+    MemoryRegistry(fleet.server).change_setting("groups", encode(Groups(lines, edition)))
+    fleet.settle()
+
+
+def started(fleet: World, ports: MemberPorts = DB, **changes: Any) -> Box:
+    define(fleet, app=["ec2-2"], web=["ec2-3"])
+    box = fleet.started(1, member_ports=ports, **changes)
+    for number in (2, 3):
+        fleet.started(number)
+    return box
+
+
+def enforced(fleet: World, ports: MemberPorts = DB) -> Box:
+    """And nothing is asked of members yet."""
+    box = started(fleet, None)
+    box.ask("enforce", wait=True, seconds=60)
+    box.ask("confirm")
+    reload(box, ports)
+    return box
+
+
+def confirmed(fleet: World, ports: MemberPorts = DB) -> Box:
+    box = started(fleet, ports)
+    box.ask("enforce", wait=True, seconds=60)
+    assert box.ask("confirm")["result"]["stage"] == "enforced"
+    return box
+
+
+def reload(box: Box, ports: MemberPorts) -> None:
+    box.new_settings = replace(box.running.core.settings, member_ports=ports)
+    assert "error" not in box.ask("reload")
+    box.settings = box.running.core.settings
+
+
+def again(fleet: World, box: Box) -> None:
+    box.stop()
+    box.start()
+    fleet.settle()
+
+
+def in_force(box: Box) -> MemberPorts:
+    ports = box.running.core.stage.record.member_ports
+    assert box.running.core.members.ports_in_force == ports
+    return ports
+
+
+def waits(box: Box) -> bool:
+    """As the kernel's rules have it."""
+    return CHAIN in box.dataplane.read().chain_names
+
+
+def narrowed(box: Box) -> set[str]:
+    return set(box.dataplane.narrowed())
+
+
+def test_on_a_host_that_is_enforced_a_reload_shuts_nothing(fleet: World) -> None:
+    box = enforced(fleet)
+    assert in_force(box) is None
+    assert waits(box)
+    assert narrowed(box) == set()
+    fleet.pass_time(700)
+    assert narrowed(box) == set()
+
+
+def test_they_are_tried_alone_and_the_kernel_ends_it(fleet: World) -> None:
+    box = enforced(fleet)
+    for _ in range(2):
+        assert box.ask("enforce", wait=True, seconds=60)["result"]["of"] == ["member_ports"]
+        assert narrowed(box) == BOTH
+        assert box.dataplane.read().armed_for_good
+        told = box.told()
+        assert told.stage == "enforced"
+        assert told.trial is not None
+        assert told.trial.of == ("member_ports",)
+        box.dataplane.expire()
+        fleet.pass_time(61)
+        assert narrowed(box) == set()
+        assert box.dataplane.read().armed_for_good
+        assert in_force(box) is None
+        assert "the trial of member_ports ended unconfirmed" in box.problems()["trial_expired"]
+    box.ask("enforce", wait=True, seconds=60)
+    transactions = len(box.dataplane.transactions)
+    box.ask("confirm")
+    # Of these, the first took the time-out off and turned to the rules that hold now.
+    first = [type(one).__name__ for one in box.dataplane.transactions[transactions].commands]
+    assert first[0] == "DeleteElements"
+    assert {"RewriteChains", "CreateTable"} & set(first)
+    assert in_force(box) == DB
+    assert not waits(box)
+    assert narrowed(box) == set()
+    assert "trial_expired" not in box.problems()
+    assert "already" in box.ask("enforce")["result"]["said"]
+
+
+def test_groups_that_are_not_needed_any_more_go_with_the_confirmation(fleet: World) -> None:
+    box = confirmed(fleet, WIDER)
+    assert box.elements("group_web_4") == {"10.0.0.3": "", "198.51.100.3": ""}
+    reload(box, DB)
+    assert box.elements("group_web_4") == {"10.0.0.3": "", "198.51.100.3": ""}
+    box.ask("enforce", wait=True, seconds=60)
+    box.ask("confirm")
+    assert in_force(box) == DB
+    assert box.elements("group_web_4") == {}
+    assert box.elements("group_app_4") == {"10.0.0.2": "", "198.51.100.2": ""}
+    applied = len(box.dataplane.transactions)
+    fleet.pass_time(700)
+    assert box.dataplane.transactions[applied:] == []
+    assert box.dataplane.refused == []
+
+
+def test_in_shadow_they_are_tried_with_reject_all(fleet: World) -> None:
+    box = started(fleet)
+    assert waits(box)
+    said = box.ask("enforce", wait=True, seconds=60)["result"]
+    assert said["of"] == ["reject_all", "member_ports"]
+    assert narrowed(box) == BOTH
+    box.ask("confirm")
+    assert in_force(box) == DB
+    assert not waits(box)
+    assert box.dataplane.read().armed_for_good
+
+
+def test_what_the_configuration_wishes_begins_without_them(fleet: World) -> None:
+    box = started(fleet, reject_all=True)
+    fleet.pass_time(31)
+    told = box.told()
+    assert told.trial is not None
+    assert told.trial.of == ("reject_all",)
+    assert narrowed(box) == set()
+
+
+def test_what_adds_is_in_force_at_once_and_what_takes_away_waits(fleet: World) -> None:
+    box = confirmed(fleet)
+    reload(box, WIDER)
+    assert in_force(box) == WIDER
+    assert not waits(box)
+    reload(box, DB)
+    assert in_force(box) == WIDER
+    assert waits(box)
+    reload(box, None)
+    assert in_force(box) is None
+    assert not waits(box)
+    assert "narrowed" not in {name for name, _ in box.dataplane.table.sets}  # type: ignore[union-attr]
+
+
+def test_another_file_ends_the_trial_of_them(fleet: World) -> None:
+    box = enforced(fleet)
+    box.ask("enforce", wait=True, seconds=60)
+    reload(box, OTHER)
+    assert narrowed(box) == set()
+    assert box.told().trial is None
+    assert "trial_expired" not in box.problems()
+    box.ask("relax")
+    box.ask("enforce", wait=True, seconds=60)
+    assert narrowed(box) == BOTH
+    reload(box, DB)
+    assert narrowed(box) == set()
+    told = box.told()
+    assert told.trial is not None
+    assert told.trial.of == ("reject_all",)
+    box.ask("confirm")
+    assert in_force(box) is None
+
+
+def test_relax_opens_them_and_down_keeps_them(fleet: World) -> None:
+    box = confirmed(fleet)
+    box.ask("down")
+    assert box.dataplane.table is None
+    box.ask("up")
+    assert in_force(box) == DB
+    assert not waits(box)
+    box.ask("relax")
+    assert in_force(box) is None
+    assert waits(box)
+    assert not box.dataplane.read().drops
+    box.ask("enforce", wait=True, seconds=60)
+    assert narrowed(box) == BOTH
+    box.ask("relax")
+    assert narrowed(box) == set()
+
+
+@pytest.mark.parametrize("booted", [True, False])
+def test_they_outlast_a_restart(fleet: World, booted: bool) -> None:
+    box = confirmed(fleet)
+    reload(box, OTHER)
+    if booted:
+        fleet.boot, box.dataplane.table = "boot-2", None
+    again(fleet, box)
+    assert in_force(box) == (*OTHER, *DB)  # type: ignore[misc]
+    assert waits(box)
+    assert narrowed(box) == set()
+
+
+def test_a_file_that_was_edited_while_no_agent_ran_waits_too(fleet: World) -> None:
+    box = confirmed(fleet, WIDER)
+    box.settings = replace(box.settings, member_ports=DB)
+    again(fleet, box)
+    assert in_force(box) == WIDER
+    assert waits(box)
+
+
+@pytest.mark.parametrize("killed", ["before the kernel", "in the trial", "after the kernel"])
+@pytest.mark.parametrize("alone", [True, False])
+def test_killed_on_the_way(fleet: World, killed: str, alone: bool) -> None:
+    box = enforced(fleet) if alone else started(fleet)
+    box.ask("enforce", wait=True, seconds=60)
+    core = box.running.core
+    if killed == "before the kernel":
+        box.dataplane.expire()
+    elif killed == "after the kernel":
+        rules = box.running.kernel.rules(DB)
+        core.out.reconciler.confirm_trial(core.members.elements, rules)
+    again(fleet, box)
+    # Of them alone the kernel shows no confirmation: it counts as none, and nobody is kept out.
+    done = killed == "after the kernel" and not alone
+    assert in_force(box) == (DB if done else None)
+    assert waits(box) is not done
+    assert (narrowed(box) == BOTH) is (killed == "in the trial")
+    told = box.told()
+    assert (told.stage == "enforced") is (alone or done)
+    if killed != "in the trial" and not done:
+        assert "trial_expired" in box.problems()
+
+
+def test_a_reboot_ends_a_trial_of_them(fleet: World) -> None:
+    box = enforced(fleet)
+    box.ask("enforce", wait=True, seconds=60)
+    fleet.boot, box.dataplane.table = "boot-2", None
+    again(fleet, box)
+    assert in_force(box) is None
+    assert waits(box)
+    assert narrowed(box) == set()
+    assert box.status()["stage"] == "enforced"
+
+
+def test_another_program_that_empties_the_map_ends_the_trial(fleet: World) -> None:
+    box = enforced(fleet)
+    box.ask("enforce", wait=True, seconds=600)
+    assert box.dataplane.table is not None
+    box.dataplane.table.narrowed.clear()
+    fleet.pass_time(90)
+    assert narrowed(box) == set()
+    assert "another program removed the trial" in box.problems()["trial_expired"]
+
+
+def test_evidence_counts_whom_they_keep_out(fleet: World) -> None:
+    box = enforced(fleet)
+    box.shadow.kept = ("5432/tcp (1 member, ec2-3 for one)",)
+    said = box.ask("enforce", seconds=60)["error"]
+    assert "ports in use that member_ports would shut to members: 5432/tcp" in said
+    assert "neti preview --suggest" in said
+    assert narrowed(box) == set()
+    box.shadow.kept = ()
+    box.ask("enforce", seconds=60)
+    box.shadow.kept = ("5432/tcp (1 member, ec2-3 for one)",)
+    fleet.pass_time(45)
+    found = {one.what: one for one in box.told().evidence}
+    assert not found["member_ports"].holds
+    assert "kept out of 5432/tcp" in found["member_ports"].sentence
+    box.dataplane.expire()
+    fleet.pass_time(20)
+    assert in_force(box) is None
+    # Who says so beforehand accepts it.
+    box.ask("enforce", seconds=60, anyway=True)
+    fleet.pass_time(45)
+    assert in_force(box) == DB
+
+
+def test_groups_that_nobody_knows_are_objected_to(fleet: World) -> None:
+    box = enforced(fleet, (MemberPort(("app", "dba"), "tcp", 5432, 5432),))
+    said = box.ask("enforce", seconds=60)["error"]
+    assert "member_ports names dba, which no operator has defined" in said
+    assert box.ask("enforce", seconds=60, anyway=True)["result"]["of"] == ["member_ports"]
+    other = fleet.started(4, member_ports=DB)
+    MemoryRegistry(fleet.server).change_setting("groups", None)
+    fleet.settle()
+    assert "groups_held" in other.problems()
+    assert "the registry's groups are not followed" in other.ask("enforce", seconds=60)["error"]
+
+
+def test_the_operators_own_session_is_not_shut_out(fleet: World) -> None:
+    """It comes from a member that reaches SSH as such, and is in no group of that port."""
+    box = enforced(fleet)
+    session = OperatorSession(
+        client=ip_address("10.0.0.3"),
+        client_port=5000,
+        local=ip_address("10.0.0.1"),
+        local_port=22,
+        found="connection",
+        sure=True,
+        how="",
+    )
+    said = box.ask("enforce", seconds=60, session=session.document(), anyway=True)["error"]
+    assert "10.0.0.3 is the address of member ec2-3, and member_ports let nobody in to" in said
+    assert "22/tcp: [GROUP]" in said
+    assert narrowed(box) == set()
+    for ports in ((MemberPort(("web",), "tcp", 22, 22),), (MemberPort(("web",)),)):
+        reload(box, ports)
+        said = box.ask("enforce", seconds=60, session=session.document())
+        assert said["result"]["of"] == ["member_ports"], said
+    # One that is open all the same is missing in the evidence.
+    box.ask("relax")
+    reload(box, DB)
+    box.sessions = [session]
+    box.ask("enforce", seconds=60)
+    fleet.pass_time(45)
+    found = {one.what: one for one in box.told().evidence}
+    assert not found["way in"].holds
