@@ -300,3 +300,28 @@ def test_a_hundred_disbelieved_entries_hide_nobody(
     for row in told["instances"]:
         assert row["why"].startswith("its entry is not believed: "), row
         assert "10.99.1." in row["why"]
+
+
+def test_every_region_that_the_account_has(neti: Neti, server: MotoServer) -> None:
+    """By a word, and each instance once, with the number of its account."""
+    for region in ("us-east-1", "eu-west-1"):
+        there = Account.of(server.url, region, ROLES[0])
+        there.instances(1, there.group("web"), name=f"web-{region}")
+    told = json.loads(
+        neti("aws", "report", "--role-arn", ROLES[0], "--region", "all", "--json").stdout
+    )
+    found = {row["name"]: row["region"] for row in told["instances"]}
+    assert found == {"web-us-east-1-1": "us-east-1", "web-eu-west-1-1": "eu-west-1"}
+    number = ROLES[0].split(":")[4]
+    assert {row["account_number"] for row in told["instances"]} == {number}
+
+
+def test_one_vpc_and_one_tag(neti: Neti, account: Account, server: MotoServer) -> None:
+    """In the totals too."""
+    account.instances(2, account.group("web"), name="web")
+    words = ["aws", "report", "--json", "--vpc", account.vpc_id]
+    assert json.loads(neti(*words).stdout)["totals"]["all"]["instances"] == 2
+    assert not json.loads(neti(*words, "--tag", "Name=web-9").stdout)["instances"]
+    named = neti(*words[:2], "--vpc", account.vpc_id, "--tag", "Name=web-2", "--names-only")
+    assert named.stdout.split() == ["web-2"]
+    assert not neti(*words[:2], "--vpc", "vpc-0cc3", "--ids-only").stdout

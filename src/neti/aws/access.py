@@ -31,6 +31,8 @@ _CONNECT_SECONDS: Final = 5
 _READ_SECONDS: Final = 30
 _TRIES: Final = 8
 _ROLE_SESSION: Final = "neti"
+_ALL: Final = "all"
+_FIRST_REGION: Final = "us-east-1"  # enabled in every account, and nobody can switch it off
 _REGION: Final = re.compile(r"[a-z]{2,8}(-[a-z]{2,12}){1,3}-\d{1,2}")
 _ROLE_ARN: Final = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+")
 
@@ -158,7 +160,8 @@ def open_places(
     tries: int = _TRIES,
     waiting: Waiting | None = None,
 ) -> list[Calls]:
-    """Every account in every region. Nothing is called yet.
+    """Every account in every region. The region "all" stands for those that are enabled in the
+    account, which is asked; otherwise nothing is called yet.
 
     With ``roles``, each role is an account, assumed with the one profile or the usual chain.
     Otherwise each profile is an account; without profiles there is one, the usual chain's.
@@ -172,7 +175,7 @@ def open_places(
                 f"no AWS region for the account {account.name}: give --region, AWS_REGION, or one "
                 "in the profile"
             )
-        for region in dict.fromkeys(own):
+        for region in _meant(account, own, waiting):
             if _REGION.fullmatch(region) is None:
                 meant = near(region, _regions(account.session)) or "us-east-1"
                 raise NetiError(
@@ -181,6 +184,14 @@ def open_places(
                 )
             places.append(SdkCalls(account, region, tries=tries, waiting=waiting))
     return places
+
+
+def _meant(account: _Account, regions: Sequence[str], waiting: Waiting | None) -> list[str]:
+    if _ALL not in regions:
+        return list(dict.fromkeys(regions))
+    asked = (*_own_region(account), _FIRST_REGION)[0]
+    answer = SdkCalls(account, asked, waiting=waiting).call("describe_regions", {})
+    return sorted(region["RegionName"] for region in answer["Regions"])
 
 
 def _date_of(answer: Mapping[str, Any]) -> float | None:

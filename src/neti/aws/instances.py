@@ -19,7 +19,8 @@ _SINCE: Final = re.compile(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (?:GMT|UTC)\)")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instance:
     """``privates`` and ``publics``: every address of every interface, the primary one first.
-    ``since``: when it entered its state, in Unix seconds, if EC2 says so."""
+    ``since``: when it entered its state, in Unix seconds, if EC2 says so. ``owner``: the number of
+    the account that it is in."""
 
     id: str
     place: Place
@@ -30,6 +31,7 @@ class Instance:
     publics: tuple[IPv4Address, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
     since: float | None = None
+    owner: str = ""
 
 
 def read(
@@ -50,7 +52,8 @@ def read(
     def one(calls: Calls) -> list[Instance]:
         found = []
         for reservation in calls.pages("describe_instances", parameters, "Reservations"):
-            found += [parse(document, calls.place) for document in reservation["Instances"]]
+            owner = reservation.get("OwnerId") or ""
+            found += [parse(one, calls.place, owner) for one in reservation["Instances"]]
             progress(calls.place, len(found))
         return found
 
@@ -71,6 +74,7 @@ def machine(instance: Instance) -> Machine:
         ids=(instance.id,),
         name=instance.name,
         account=instance.place.account,
+        owner=instance.owner,
         region=instance.place.region,
         cloud="ec2",
         vpc_id=instance.vpc_id,
@@ -80,7 +84,7 @@ def machine(instance: Instance) -> Machine:
     )
 
 
-def parse(document: Mapping[str, Any], place: Place) -> Instance:
+def parse(document: Mapping[str, Any], place: Place, owner: str = "") -> Instance:
     """One instance of DescribeInstances."""
     tags = {tag["Key"]: tag["Value"] for tag in document.get("Tags", ())}
     return Instance(
@@ -93,6 +97,7 @@ def parse(document: Mapping[str, Any], place: Place) -> Instance:
         publics=tuple(dict.fromkeys(map(IPv4Address, _publics(document)))),
         tags=tags,
         since=_since(document.get("StateTransitionReason") or ""),
+        owner=owner,
     )
 
 

@@ -104,15 +104,22 @@ class Wanted:
         )
 
 
-def show(wanted: Wanted, settings: Settings, machines: Sequence[Machine]) -> None:
-    """Ends with exit code 1 where ``--fail-below`` says so."""
+def show(
+    wanted: Wanted,
+    settings: Settings,
+    machines: Sequence[Machine],
+    *,
+    within: Callable[[Machine], bool] = lambda _: True,
+) -> None:
+    """``within``: whether the report is about a machine. Ends with exit code 1 where
+    ``--fail-below`` says so."""
     with registry_of(settings) as registry:
         told = registered.read(settings, registry)
-    counted = [machine for machine in machines if wanted.has_tags(machine)]
+    counted = [one for one in machines if wanted.has_tags(one) and within(one)]
     every = coverage.rows(counted, told, settings, exclude=wanted.exclude)
     chosen = [row for row in every if _is_chosen(row, wanted)]
     totals = coverage.totals(every, wanted.site)
-    # Of all machines: who has another tag is no stranger.
+    # Of all machines: who is left out here is no stranger.
     strangers = coverage.strangers(machines, told, settings)
     elsewhere = [one for one in strangers if wanted.site is None or one.site == wanted.site]
     if wanted.names_only or wanted.ids_only or wanted.overlays_only:
@@ -188,7 +195,8 @@ def _in_a_pipe(row: Row) -> str:
 
 def _print_csv(chosen: Sequence[Row]) -> None:
     text = io.StringIO()
-    columns = ("name", "id", "account", "region", *_COLUMNS[2:8], "in_neti", "excluded", "why")
+    account = ("account", "account_number", "region")
+    columns = ("name", "id", *account, *_COLUMNS[2:8], "in_neti", "excluded", "why")
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(

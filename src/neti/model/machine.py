@@ -11,12 +11,14 @@ OVERLAY_TAG: Final = "overlay_ip"  # on instances of EC2, by their agents
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
     """``ids``: those under which its agent may be registered, the likeliest first; at least one.
+    ``account``: as the operator or the file names it; ``owner``: its number, if that is known.
     ``cloud``: ec2, gcp or azure, or empty. ``networks``: as ``Identity.networks``. ``privates``,
     ``publics``: every address of every interface, the primary one first."""
 
     ids: tuple[str, ...]
     name: str = ""
     account: str = ""
+    owner: str = ""
     region: str = ""
     cloud: str = ""
     vpc_id: str | None = None

@@ -35,6 +35,7 @@ class Row:
     name: str
     id: str
     account: str
+    owner: str
     region: str
     site: str
     private: str | None
@@ -182,6 +183,7 @@ def _row(
         name=instance.name or instance.id,
         id=instance.id,
         account=instance.account,
+        owner=instance.owner,
         region=instance.region,
         site=site,
         private=_text(instance.privates),
@@ -266,6 +268,7 @@ def document(row: Row) -> dict[str, Any]:
         "name": row.name,
         "id": row.id,
         "account": row.account,
+        "account_number": row.owner or None,
         "region": row.region,
         "site": row.site,
         "private": row.private,

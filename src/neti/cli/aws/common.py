@@ -22,7 +22,9 @@ _AGAIN_SECONDS: Final = 600.0
 def place_options(command: F) -> F:
     """``profile``, ``role_arn``, ``region``: each may be given several times."""
     for option in (
-        click.option("--region", multiple=True, help="A region. Default: the profile's own."),
+        click.option(
+            "--region", multiple=True, help="A region, or all. Default: the profile's own."
+        ),
         click.option(
             "--role-arn",
             multiple=True,

@@ -17,9 +17,13 @@ from neti.config import load
 @config_option
 @place_options
 @json_option
+@click.option(
+    "--vpc", multiple=True, metavar="ID", help="Only instances in this VPC, in totals too."
+)
 @coverage_options
 def report(
     config: Path,
+    vpc: tuple[str, ...],
     profile: tuple[str, ...],
     role_arn: tuple[str, ...],
     region: tuple[str, ...],
@@ -45,4 +49,5 @@ def report(
         running = instances.read(places, states=["running"], progress=progress)
     finally:
         progress.end()
-    show(wanted, settings, [instances.machine(one) for one in running])
+    machines = [instances.machine(one) for one in running]
+    show(wanted, settings, machines, within=lambda one: not vpc or one.vpc_id in vpc)
