@@ -24,6 +24,9 @@ _CUT_OFF: Final = (
     "lost one still passes on"
 )
 _OR_THIS: Final = "; or this host alone is, as no gateway of another site answers it"
+_OR_OTHERS: Final = (
+    "; or other sites' gateways are gone, as one that none of them answers does not answer either"
+)
 
 
 def _uplinks(end: GatewayEnd | None) -> tuple[str, ...]:
@@ -145,14 +148,16 @@ class Passing:
 
     def _name_what_is_wrong(self) -> None:
         core = self._core
-        members = core.members.fleet.members
-        without = core.members.gateways.without(members) if core.members.known else {}
+        members, part = core.members.fleet.members, core.members.gateways
+        without = part.without(members) if core.members.known else {}
         if not without and "gateways_gone" not in core.problems:
             return
         core.problems.clear("gateways_gone")
         for site, faults in without.items():
             each = ", ".join(f"{one} {why}" for one, why in faults.items())
-            rest = _OR_THIS if core.members.gateways.unanswered else ""
+            rest = _OR_THIS if part.unanswered else ""
+            if site == core.host.site and part.own_gateway() is not None:
+                rest = _OR_OTHERS
             core.problems.set(
                 "gateways_gone",
                 f"site {site} has no gateway that is known to work ({each}): {_CUT_OFF}{rest}",

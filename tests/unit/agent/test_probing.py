@@ -149,6 +149,8 @@ def test_if_none_answers_nobody_moves_onto_one_that_was_given_up_before(five: Fi
         said = one.problems()["gateways_gone"]
         assert "site ec2 has no gateway that is known to work" in said
         assert "ec2-1 does not answer, ec2-2 does not answer" in said
+    assert "or other sites' gateways are gone" in a.problems()["gateways_gone"]
+    assert "or this host alone is" in far.problems()["gateways_gone"]
     five.silence()
     five.run(5)
     assert "gateways_gone" not in a.problems()
