@@ -140,6 +140,7 @@ class Agent:
         if not core.members.known:
             itself = core.disk.itself
             core.members.adopt(kernel, via=itself.via, behind=itself.behind)
+        core.members.gateways.recall(kernel)
         self.roads.passing.probing.begin(kernel)
         found = stage_found(core.out.folder, self._loaded, kernel)
         self.staging.take_up(found, enforced_once=self._loaded.enforced_once)

@@ -17,13 +17,14 @@ from neti.model import Host, Member, Reach
 from neti.model.gateways import Gateway, GatewayPorts
 from neti.model.settings import Settings
 from neti.ruleset.gateway_choice import Belief, Choice, choice
-from neti.ruleset.gateways import HostMaps, Passage, Way, chosen, counting
+from neti.ruleset.gateways import GatewayMaps, HostMaps, Passage, Way, chosen, counting
 from neti.ruleset.objects import KernelState
 from neti.ruleset.peers import Endpoint
 from neti.ruleset.reach import Element, by_gateways, uses_gateways
 from neti.ruleset.set_names import SetName
 from neti.ruleset.surroundings import GatewayEnd
 
+_PORTS_OF: Final[tuple[SetName, SetName]] = ("gateway_own", "gateway_public")
 _UDP: Final = "17"  # of all protocols, the one that gateways pass on
 
 
@@ -48,6 +49,7 @@ class GatewayPart:
         self._own: Member | None = None
         self._wanted: frozenset[Element] = frozenset()
         self._changed: set[str] = set()
+        self._relayed: GatewayMaps | None = None  # what this host holds as a gateway
         self._was_cut_off = False  # at the last ``renew``
         self._mine: tuple[object, ...] = ()  # what the way to everybody depends on
         self._own_gateway: str | None = None
@@ -59,12 +61,21 @@ class GatewayPart:
         """Keep what WireGuard's peers have, as far as it will do, who is sent to, and who is
         believed to work."""
         self._maps, self._choice = before._maps, before._choice
+        self._relayed = before._relayed
         self.believe(before._belief)
         self.drain(before.drained)
 
     def begin(self, via: IPv4Address | None, *, behind: bool) -> None:
         """As the table has it, and WireGuard's peers, until members are known."""
         self._maps = HostMaps(via, behind)
+
+    def recall(self, kernel: KernelState) -> None:
+        """Whose port packets from an address got until now."""
+        own, public = (
+            {IPv4Address(key): int(value) for key, value in kernel.elements.get(name, {}).items()}
+            for name in _PORTS_OF
+        )
+        self._relayed = GatewayMaps({}, own, {}, public)
 
     # --- what is told ---
 
@@ -174,7 +185,7 @@ class GatewayPart:
         yield from _each("gateway_far", maps.far)
         for gateway in self._passage.gateways(self._host.site):
             if gateway.id == self._host.id:
-                more = self._passage.at_gateway(gateway)
+                more = self._relayed = self._passage.at_gateway(gateway, self._relayed)
                 yield from _each("gateway_inside", more.inside)
                 yield from _each("gateway_own", more.own)
                 yield from _each("gateway_direct", more.direct)

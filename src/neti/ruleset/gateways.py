@@ -85,6 +85,19 @@ class GatewayMaps:
     public: Mapping[IPv4Address, int]
 
 
+def _first_come(
+    places: Mapping[int, IPv4Address], before: Mapping[IPv4Address, int]
+) -> dict[IPv4Address, int]:
+    """By address whose port what comes from there gets. Of several members that claim one, who had
+    it keeps it: their peers' WireGuard follows the port, so one that claims the address of another
+    and lets it go again would have what is for that one sent to itself meanwhile."""
+    found: dict[IPv4Address, int] = {}
+    for port, address in places.items():
+        if address not in found or before.get(address) == port:
+            found[address] = port
+    return found
+
+
 class Passage:
     """The fleet at one moment, this host included, as one host sees it. Open are hosts with a
     public address that no other member claims, and all that have one of a site without gateways.
@@ -179,19 +192,21 @@ class Passage:
         known = frozenset(gateway.public for gateway in self.others_gateways(own.site))
         return HostMaps(self._via(own), False, known, None, dict(self._far(own.site)))
 
-    def at_gateway(self, gateway: Gateway) -> GatewayMaps:
-        inside, own = {}, {}
+    def at_gateway(self, gateway: Gateway, before: GatewayMaps | None = None) -> GatewayMaps:
+        """``before``: what it held until now."""
+        inside, direct = {}, {}
         for member in self._members.values():
             if member.site == gateway.site and member.id not in self._open:
                 inside[self._ports.port(member.overlay)] = member.private
-                # Two of one address: whose port it gets does not matter, as both lead back to it.
-                own[member.private] = self._ports.port(member.overlay)
-        direct = {
-            self._ports.port(member.overlay): self._open[member.id]
-            for member in self._across(gateway.site)
-            if member.id in self._open
-        }
-        return GatewayMaps(inside, own, direct, {public: port for port, public in direct.items()})
+        for member in self._across(gateway.site):
+            if member.id in self._open:
+                direct[self._ports.port(member.overlay)] = self._open[member.id]
+        return GatewayMaps(
+            inside,
+            _first_come(inside, before.own if before is not None else {}),
+            direct,
+            _first_come(direct, before.public if before is not None else {}),
+        )
 
     def _via(self, host: Member | Host) -> IPv4Address | None:
         """One real address, because a route leads there. Not the same gateway's on every host: one

@@ -246,6 +246,29 @@ def test_via_stays_when_the_first_gateway_goes_for_good(
     assert a.dataplane.read().structure == before
 
 
+def test_who_claims_an_address_later_does_not_get_its_port_by_a_restart_or_a_reload(
+    there: World, boxes: dict[str, Box]
+) -> None:
+    """Though it is first by id."""
+    gw, held = boxes["gw"], {"10.0.0.11": port(boxes["a"])}
+    liar = hidden(there, 10, "ec2")
+    liar.host = replace(liar.host, private=boxes["a"].host.private)
+    liar.start()
+    there.settle()
+    there.pass_time(10.0)
+    assert gw.elements("gateway_inside")[port(liar)] == "10.0.0.11"
+    assert gw.elements("gateway_own") == held
+    gw.stop()
+    gw.start()
+    there.settle()
+    there.pass_time(10.0)
+    assert gw.elements("gateway_own") == held
+    gw.new_settings = replace(gw.settings, open_ports=())
+    assert "error" not in gw.ask("reload")
+    there.pass_time(10.0)
+    assert gw.elements("gateway_own") == held
+
+
 def test_after_a_restart_peers_are_where_the_new_rules_have_them(
     there: World, boxes: dict[str, Box]
 ) -> None:

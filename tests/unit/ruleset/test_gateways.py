@@ -185,6 +185,40 @@ def test_what_a_gateway_claims_is_the_via_of_its_own_hosts_and_of_no_others() ->
     assert 10 < cut < 30
 
 
+@pytest.mark.parametrize("last", [9, 13])
+def test_who_claims_the_address_of_another_does_not_get_the_port_of_its_packets(last: int) -> None:
+    """Whichever of the two comes first by id, and however often it claims it."""
+    b = member("m", "vpc", 11, 4)
+    liar = member({9: "a", 13: "z"}[last], "vpc", last, last)
+    claims = replace(liar, private=b.private)
+    held = None
+    for said in (liar, claims, liar, claims):
+        seen = passage(GX, GY, A, b, said)
+        (gateway,) = seen.gateways("vpc")
+        held = seen.at_gateway(gateway, held)
+        assert held.own[b.private] == PORTS.port(b.overlay)
+        assert held.inside[PORTS.port(liar.overlay)] == said.private
+    moved = replace(b, private=IPv4Address("10.0.0.12"))
+    held = passage(GX, GY, A, moved, claims).at_gateway(gateway, held)
+    assert held.own == {
+        b.private: PORTS.port(liar.overlay),
+        moved.private: PORTS.port(moved.overlay),
+    }
+
+
+@pytest.mark.parametrize("id", ["a", "z"])
+def test_who_claims_a_public_address_does_not_get_the_port_of_its_packets(id: str) -> None:
+    p, liar = member("p", "vpc", 12, 5, True), member(id, "vpc", 13, 6, True)
+    assert p.public is not None
+    held = None
+    for said in (liar, replace(liar, public=p.public), liar, replace(liar, public=p.public)):
+        seen = passage(GX, A, p, said, named={"ec2": ["gx"]})
+        (gateway,) = seen.gateways("ec2")
+        held = seen.at_gateway(gateway, held)
+        assert held.public[p.public] == PORTS.port(p.overlay)
+        assert held.direct[PORTS.port(liar.overlay)] == said.public
+
+
 def test_a_host_that_is_no_member_has_no_maps() -> None:
     stranger = Host(id="x", site="vpc", private=A.private, public=None)
     assert passage().at_host(stranger) == HostMaps()
