@@ -39,11 +39,12 @@ class OwnIdentity:
 
     def read(self, host: Host) -> None:
         """The job "identity" is done."""
+        self._core.problems.clear("identity")
+        self._take(host)
+        self._core.soon("identity", _SECOND_LOOK if self._is_awaited() else IDENTITY_EVERY)
+
+    def _take(self, host: Host) -> None:
         core = self._core
-        # Whoever nobody answers has perhaps lost its address, and the answer was too early.
-        often = core.members.gateways.unanswered
-        core.soon("identity", _SECOND_LOOK if often else IDENTITY_EVERY)
-        core.problems.clear("identity")
         if host.id != core.host.id:
             core.problems.set(
                 "identity",
@@ -57,6 +58,12 @@ class OwnIdentity:
         log.info("addresses_changed", private=host.private, public=host.public)
         core.take_host(host)
         self._on_changed()
+
+    def _is_awaited(self) -> bool:
+        """Whether another answer is likely soon: whoever nobody answers has perhaps lost its
+        address, and the answer came too early. A gateway without one is to get one."""
+        core, part = self._core, self._core.members.gateways
+        return part.unanswered or (core.host.public is None and core.host.id in part.named)
 
     def _doubtful(self, host: Host) -> bool:
         """Whether to ask once more before this is believed."""

@@ -288,6 +288,20 @@ def test_an_address_is_gone_at_once_where_no_other_site_answers_either(five: Fiv
     assert five.near() == str(five.boxes["gw2"].host.private)
 
 
+def test_a_gateway_whose_address_comes_back_is_one_again_soon(five: Five) -> None:
+    gw, host = five.boxes["gw"], five.boxes["gw"].host
+    five.run(16)
+    gw.host = replace(host, public=None)
+    gw.new_settings = gw.settings
+    assert "error" not in gw.ask("reload")
+    five.run(11)
+    assert gw.status()["public"] is None
+    five.run(4)
+    gw.host = host
+    five.run(10)
+    assert gw.status()["public"] == str(host.public)
+
+
 def test_no_answer_alone_takes_no_address_away(five: Five) -> None:
     """Nor does one odd answer of the metadata service while other sites answer."""
     gw, far = five.boxes["gw"], five.boxes["far"]
@@ -298,7 +312,8 @@ def test_no_answer_alone_takes_no_address_away(five: Five) -> None:
     five.run(5)
     host = gw.host
     gw.host = replace(host, public=None)
-    gw.ask("reload")
+    gw.new_settings = gw.settings
+    assert "error" not in gw.ask("reload")
     five.run(5)
     assert gw.status()["public"] == str(host.public)
 
