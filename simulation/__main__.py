@@ -41,7 +41,7 @@ _INJECTED: Final = {
         "forge",
         "forge_goodbye",
     ),
-    "operators": ("strict_on", "strict_off"),
+    "operators": ("strict_on", "strict_off", "group_db"),
     "tunnels": (
         *("encrypt", "require_wholly", "delete_device", "delete_rule", "take_peer"),
         *("wireguard_ends", "block_udp", "lose_key", "copy_key", "take_key"),

@@ -17,11 +17,14 @@ from neti.agent.told import Reload
 from neti.dataplane.monitor import NetworkChanged, RulesChanged
 from neti.errors import NetiError
 from neti.model import Encrypt, Member, entry
-from neti.oneshot import strict
+from neti.model.groups import GroupLine
+from neti.oneshot import grouping, strict
+from neti.oneshot.grouping import Edit
 from neti.registry.memory import Copy, MemoryRegistry
 from neti.registry.strict import is_strict
 from neti.ruleset.objects import FOREIGN
 from neti.state.folder import KEY_FILE
+from simulation.clock import HostClock
 from simulation.disk import WRITTEN_BACK, File
 from simulation.host import SimulatedHost
 from simulation.invariants import Fault
@@ -59,6 +62,7 @@ class Stage:
     copies: dict[str, dict[str, bytes]] = field(default_factory=dict)
     registry_copy: Copy | None = None
     fakes: list[str] = field(default_factory=list)
+    editions: int = 0  # of groups, that operators wrote
 
     def fault(self, code: str, host: SimulatedHost, sentence: str) -> None:
         self.faults.append(Fault(code, host.label, sentence))
@@ -1093,6 +1097,53 @@ def strict_off(stage: Stage) -> None:
     registry = MemoryRegistry(world.server)
     if registry.setting("strict") is not None:
         strict.say(registry, on=False, clock=lambda: world.time.now)
+    world.settle()
+
+
+def _drawn_group(chance: Random) -> tuple[Any, ...]:
+    """Numbers of hosts; whether its command is told that it takes many out; for how long."""
+    numbers = tuple(sorted(chance.sample(range(1, 13), chance.randrange(8))))
+    return numbers, chance.random() < 0.3, chance.choice((None, None, 5, 400))
+
+
+@act(
+    "an operator says that group db is hosts {} (takes many out: {}; for seconds: {})",
+    2,
+    _drawn_group,
+    of_host=False,
+    lately=True,
+)
+def group_db(stage: Stage, numbers: tuple[int, ...], shrink: bool, seconds: float | None) -> None:
+    """As the command does: refused while it would take out many, or is not told whom."""
+    world = stage.world
+    if world.server._down:
+        return
+    now = HostClock(world.time).wall()
+    until = None if seconds is None else now + seconds
+    ids = [f"{'ec2' if number % 2 else 'vpc'}-{number}" for number in numbers]
+    lines = tuple(GroupLine(host_id, until=until) for host_id in ids)
+    _define(stage, lambda groups: {**groups.lines, "db": lines}, now, shrink=shrink)
+
+
+def groups_again(stage: Stage) -> None:
+    """Where the registry forgot them, or has older ones, an operator says what is to be."""
+    now = HostClock(stage.world.time).wall()
+    _define(stage, lambda groups: {"db": (), **groups.lines}, now, shrink=True)
+
+
+def _define(stage: Stage, edit: Edit, now: float, *, shrink: bool) -> None:
+    world = stage.world
+    # Two within a second, in a registry and in an older copy of it, are two editions.
+    stage.editions += 1
+    with contextlib.suppress(NetiError):
+        grouping.change(
+            world.hosts[0].settings,
+            MemoryRegistry(world.server),
+            "db",
+            edit,
+            now=now + stage.editions,
+            shrink=shrink,
+        )
     world.settle()
 
 

@@ -7,10 +7,13 @@ from typing import Final
 
 from neti.agent.told import Reload
 from neti.dataplane.wireguard.road import Road
+from neti.fleet.groups import GroupIndex
 from neti.model import Encrypt
 from neti.registry.detail import decode
+from neti.registry.groups import decode as decode_groups
 from neti.registry.memory import MemoryRegistry
 from neti.state.folder import KEY_FILE, StateFolder
+from neti.state.loaded import Loaded
 from simulation import acts, doors, invariants
 from simulation.acts import JUNK, TRIAL, Stage
 from simulation.host import SimulatedHost
@@ -56,10 +59,8 @@ def note_words(world: World, truth: Truth) -> None:
 
 def acts_on_disk(host: SimulatedHost) -> bool:
     """Whether the disk says what this agent decided."""
-    with doors.at(host):
-        loaded = StateFolder(host.settings.table_files_path).load(host.machine_id)
     agent = host.agent
-    return agent is not None and loaded.record == agent.core.stage.record
+    return agent is not None and _on_disk(host).record == agent.core.stage.record
 
 
 def faults(stage: Stage, story: list[str]) -> Iterator[Fault]:
@@ -138,6 +139,15 @@ def _everything_works(stage: Stage) -> None:
         # Where the registry forgot it, an operator says it again.
         world.server._settings.pop("strict", None)
         acts.strict_on(stage)
+    if any(_without_groups(host) for host in _running(world)):
+        acts.groups_again(stage)
+
+
+def _without_groups(host: SimulatedHost) -> bool:
+    core = host.agent.core if host.agent is not None else None
+    return core is not None and bool(
+        "groups_held" in core.problems or core.members.groups.undefined
+    )
 
 
 def strict_here(host: SimulatedHost) -> bool:
@@ -162,6 +172,28 @@ def _goodbye(stage: Stage, story: list[str]) -> Iterator[Fault]:
             continue
         if mine in table.elements.get("overlay", {}):
             yield Fault("goodbyes", other.label, f"{host.id} left, and is held beside others")
+
+
+def _groups(world: World, host: SimulatedHost) -> Iterator[Fault]:
+    """Agent and disk follow what stands in the registry, and the index is of this moment."""
+    raw = MemoryRegistry(world.server).setting("groups")
+    agent = host.agent
+    if raw is None or agent is None:
+        return
+    said, followed = decode_groups(raw), agent.core.grouping.followed
+    if followed is None or followed.groups != said:
+        yield Fault("groups", host.label, f"it follows {followed}, the registry says {said}")
+    if (kept := _on_disk(host).groups) != followed:
+        yield Fault("groups", host.label, f"it follows {followed}, the disk has {kept}")
+    members = agent.core.members
+    wanted = GroupIndex(said, members.needed_groups, host.clock.wall())
+    if moved := members.groups.moved(wanted, members.fleet.members.values()):
+        yield Fault("groups", host.label, f"{[one.id for one in moved]} are in other groups")
+
+
+def _on_disk(host: SimulatedHost) -> Loaded:
+    with doors.at(host):
+        return StateFolder(host.settings.table_files_path).load(host.machine_id)
 
 
 def _doubts_still(host: SimulatedHost) -> bool:
@@ -210,8 +242,7 @@ def _agree(stage: Stage) -> Iterator[Fault]:
         member = told.members[host_id]
         if (member.private, member.public) != (host.host.private, host.host.public):
             yield Fault("agree", host_id, f"registered at {member.private}, {member.public}")
-        with doors.at(host):
-            kept = StateFolder(host.settings.table_files_path).load(host.machine_id)
+        kept = _on_disk(host)
         record = kept.record
         confirmed = record is not None and record.requires and host.kernel.stage == "enforced"
         required = confirmed and world.encrypt is Encrypt.REQUIRE
@@ -219,6 +250,7 @@ def _agree(stage: Stage) -> Iterator[Fault]:
         for sentence in differing(state, told, host_id, host.host.site, required=required):
             yield Fault("agree", host_id, sentence)
         yield from _tunnel(world, host, told)
+        yield from _groups(world, host)
         route = next((one for one in host.machine.routes if one.ours), None)
         if route is None or route.source != host.machine.private:
             yield Fault("agree", host_id, f"the overlay's route: {route}")

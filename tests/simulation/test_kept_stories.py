@@ -32,6 +32,19 @@ STORIES: Final[dict[str, tuple[int, list[Act]]]] = {
             Act("long_time", -1, (130.0,)),
         ],
     ),
+    "groups are defined, and the registry is wiped": (
+        3,
+        [Act("group_db", -1, ((1, 2), False, None)), Act("wipe"), Act("time", -1, (2.5,))],
+    ),
+    "groups are changed, and an older copy of the registry comes back": (
+        3,
+        [
+            Act("group_db", -1, ((1, 2), False, None)),
+            Act("copy_registry"),
+            Act("group_db", -1, ((3,), False, 400)),
+            Act("restore_registry"),
+        ],
+    ),
     "a way in that is back in the file, and not in the rules, because the kernel refuses them": (
         3,
         [
