@@ -4,10 +4,12 @@ Must never do: leave a request without an answer.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from neti import log
 from neti.agent import figures, in_the_clear, preview, status
+from neti.agent.preview_members import members_kept_out
 from neti.control.server import Request
 from neti.errors import NetiError
 from neti.model.document import plain
@@ -37,6 +39,7 @@ def answer(agent: "Agent", request: Request) -> None:
             core.stage.word,
             agent.journal.former,
             in_the_clear.look(core),
+            partial(members_kept_out, core),
         ),
         "reload": agent.reloading.answer,
     }

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from neti.model.groups import MemberPorts
 from neti.ruleset.enforce import RELAXED, Enforcement
+from neti.ruleset.member_ports import admits_everybody
 from neti.ruleset.reach import requires
 from neti.stage import stages
-from neti.stage.stages import DOWN, Record, Stage, hindrance, in_force
+from neti.stage.stages import DOWN, PortsState, Record, Stage, hindrance, in_force
 from neti.state.folder import STAGE_FILE
 from neti.state.loaded import StateError
 
@@ -54,6 +55,16 @@ class OwnStage:
         nothing to put on trial."""
         ports = self._core.settings.member_ports or None
         return ports if stages.waits(self.record, ports) else None
+
+    @property
+    def ports(self) -> PortsState:
+        """What is in force of the file's ``member_ports``."""
+        if admits_everybody(self._core.settings.member_ports):
+            return "none"
+        if self.narrows:
+            return "trial"
+        taken = self.to_try() is None and self.now is Stage.ENFORCED
+        return "in force" if taken and not self._core.down.now else "waiting"
 
     @property
     def narrows(self) -> bool:

@@ -19,7 +19,7 @@ from neti.host.listeners import listeners, with_owners
 from neti.model import IPAddress, Member
 from neti.model.document import plain
 from neti.model.settings import Settings
-from neti.monitoring.preview import Preview, Socket, Source, Wanted
+from neti.monitoring.preview import KeptOut, Preview, Socket, Source, Wanted
 from neti.ruleset.desired import Membership
 from neti.ruleset.reach import by_link
 from neti.ruleset.set_names import SetName
@@ -53,14 +53,16 @@ def answer(
     stage: str,
     former: FormerAddresses,
     clear: InTheClear | None = None,
+    kept: Callable[[ShadowLog], KeptOut | None] = lambda _: None,
 ) -> None:
     """The control command: argument ``all`` lists the noise too."""
     everything = bool(request.arguments.get("all"))
     finish = _running(shadow, fleet, stage, former, everything=everything)
+    kept_out = kept(shadow)
 
     def ended() -> None:
         try:
-            request.succeed(plain(replace(finish(), clear=clear)))
+            request.succeed(plain(replace(finish(), clear=clear, kept_out=kept_out)))
         except Exception as error:  # whatever is in /proc, the caller must get an answer
             request.fail(log.unexpected("the preview", error))
 
@@ -190,7 +192,7 @@ def told(
         protocol=protocol,
         port=number,
         rank=row.rank,
-        listeners=tuple(_socket(owners.get(one.inode, one)) for one in row.listeners),
+        listeners=tuple(socket(owners.get(one.inode, one)) for one in row.listeners),
         forwarded=row.forwarded,
         redirected=row.redirected,
         packets=row.packets,
@@ -220,7 +222,7 @@ def _source(source: preview.Source, names: Mapping[IPAddress, str], ahead: float
     )
 
 
-def _socket(listener: Listener) -> Socket:
+def socket(listener: Listener) -> Socket:
     return Socket(
         address=str(listener.address),
         port=listener.port,

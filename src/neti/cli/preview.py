@@ -3,26 +3,26 @@
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
 import click
 
+from neti.cli import preview_members
 from neti.cli.asking import ask
 from neti.cli.common import config_option, json_option, settings_in_force
 from neti.cli.output import print_json, say
+from neti.cli.preview_words import count, sockets, span
 from neti.errors import NetiError
 from neti.model.document import plain
 from neti.model.settings import Settings
-from neti.monitoring.preview import Preview, Socket, Source, Wanted, preview_of
+from neti.monitoring.preview import Preview, Source, Wanted, preview_of
 from neti.oneshot.preview import accept, seen
 from neti.stage import excepted
 from neti.stage.in_the_clear import InTheClear
 from neti.stage.shadow import Port, parse_port
 
 _EVERY: Final = 2.0
-_UNITS: Final = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 _NEAR: Final = {"site": "in this site", "private": "a private address", "internet": "the internet"}
 _HEADINGS: Final = {
     "used": "In use: enforcing would break these",
@@ -51,6 +51,11 @@ def _ports(_context: click.Context, _option: click.Parameter, texts: tuple[str, 
     callback=_ports,
     help="You accept losing this port: it no longer blocks a trial. Repeatable.",
 )
+@click.option(
+    "--suggest",
+    is_flag=True,
+    help="Print only the smallest member_ports that fit what members have used.",
+)
 @click.option("--forget-accepted", is_flag=True, help="Take back every --accept-losing.")
 def preview(
     config: Path,
@@ -58,6 +63,7 @@ def preview(
     watch: bool,
     everything: bool,
     accept_losing: list[Port],
+    suggest: bool,
     forget_accepted: bool,
 ) -> None:
     """Show who comes here that reject_all would refuse.
@@ -70,16 +76,23 @@ def preview(
     Where a site says encrypt: require, it also lists what still goes in the clear: members without
     a key or an answer through the tunnel, and connections that pass it by.
 
+    Where neti.yml has member_ports, it also lists the members that they would keep out, or do: of
+    which port, in which groups they are, and the line that would let them in.
+
     \b
     Examples:
       neti preview
       neti preview --watch
       neti preview --accept-losing 8080/tcp --accept-losing 53/udp
+      neti preview --suggest
     """
     settings = settings_in_force(config)
     if accept_losing or forget_accepted:
         names = accept(settings.table_files_path, accept_losing, forget=forget_accepted)
         print_accepted(names, as_json)
+        return
+    if suggest:
+        _suggest(_seen(settings, everything=False), as_json)
         return
     if not watch:
         show(_seen(settings, everything=everything), as_json)
@@ -120,6 +133,25 @@ def print_accepted(names: list[str], as_json: bool) -> None:
         say(f"accepted as lost: {', '.join(names) or 'nothing'}")
 
 
+def _suggest(shown: Preview, as_json: bool) -> None:
+    """What can be pasted. The commands are comments."""
+    kept = shown.kept_out
+    if kept is None:
+        raise NetiError(
+            "nothing is recorded of what members use"
+            + (
+                ", because neti.yml has no member_ports\n→ write 'member_ports: {all: [ops]}', "
+                "'neti reload', and ask again after a week: until 'neti enforce' nobody is kept out"
+                if shown.agent
+                else " that could be looked at without the agent\n→ systemctl start neti"
+            )
+        )
+    if as_json:
+        print_json({"member_ports": kept.suggestion, "commands": kept.commands})
+    else:
+        say(*(f"# {command}" for command in kept.commands), *kept.suggestion)
+
+
 # --- text ---
 
 
@@ -127,11 +159,13 @@ def lines(shown: Preview) -> Iterator[str]:
     now = shown.now
     yield from _stage(shown)
     began = time.strftime("%Y-%m-%d %H:%M", time.localtime(shown.since))
-    yield f"Recorded since {began} ({_span(now - shown.since)}); each entry is kept 14 days."
+    yield f"Recorded since {began} ({span(now - shown.since)}); each entry is kept 14 days."
     yield from (f"problem: {fault}" for fault in shown.faults)
     yield from (f"note: {note}" for note in shown.notes)
     if shown.clear is not None:
         yield from _clear(shown.clear)
+    if shown.kept_out is not None:
+        yield from preview_members.lines(shown.kept_out, now)
     if not shown.ports:
         yield "Nothing is recorded" + (" except noise." if shown.noise.ports else ".")
     heading = ""
@@ -182,13 +216,13 @@ def _clear(clear: InTheClear) -> Iterator[str]:
 
 def _row(row: Wanted, now: float) -> Iterator[str]:
     name = f"{row.port}/{row.protocol}"
-    counts = f"{_count(row.packets, 'packet')} from {_count(row.sources, 'source')}"
+    counts = f"{count(row.packets, 'packet')} from {count(row.sources, 'source')}"
     if row.rank == "noise":
         latest = row.top[0].address
-        yield f"  {name:<11} {counts}, last {_span(now - row.last)} ago: {latest}"
+        yield f"  {name:<11} {counts}, last {span(now - row.last)} ago: {latest}"
         return
     yield f"  {name:<11} {_who(row)}{'   (accepted as lost)' if row.accepted else ''}"
-    times = f"first {_span(now - row.first)} ago, last {_span(now - row.last)} ago"
+    times = f"first {span(now - row.first)} ago, last {span(now - row.last)} ago"
     yield f"              {counts}, {times}"
     for source in row.top:
         yield f"                {_source(source, now)}"
@@ -199,21 +233,12 @@ def _row(row: Wanted, now: float) -> Iterator[str]:
 
 
 def _who(row: Wanted) -> str:
-    sockets = dict.fromkeys(_socket(one) for one in row.listeners)
-    words = list(sockets)
+    words = sockets(row.listeners)
     if row.redirected is not None:
         words.append(f"redirected to port {row.redirected}")
     if row.forwarded:
         words.append("forwarded to a container")
     return ", ".join(words) or "nothing listens"
-
-
-def _socket(one: Socket) -> str:
-    bound = "" if ip_address(one.address).is_unspecified else f" on {one.address} only"
-    if one.pid is None:
-        return f"a process that only root can see{bound}"
-    unit = f", {one.unit}" if one.unit else ""
-    return f"{one.process or '?'} (pid {one.pid}{unit}){bound}"
 
 
 _REFUSED: Final[Mapping[str, str]] = {
@@ -225,11 +250,11 @@ _REFUSED: Final[Mapping[str, str]] = {
 
 def _source(source: Source, now: float) -> str:
     where = _NEAR[source.near] + (f", {source.name}" if source.name else "")
-    text = f"{source.address:<15} {_count(source.packets, 'packet')}, {where}"
-    text += f", last {_span(now - source.last)} ago"
+    text = f"{source.address:<15} {count(source.packets, 'packet')}, {where}"
+    text += f", last {span(now - source.last)} ago"
     if source.member is None and source.former_member is not None:
         until = now - (source.former_until or now)
-        return f"{text}: was member {source.former_member}'s address until {_span(until)} ago"
+        return f"{text}: was member {source.former_member}'s address until {span(until)} ago"
     if source.member is None:
         return text
     if source.refused is not None:
@@ -246,8 +271,8 @@ def _end(shown: Preview) -> Iterator[str]:
     if noise.ports and not shown.noise_listed:
         yield ""
         yield (
-            f"Noise: {_count(noise.packets, 'packet')} from "
-            f"{_count(noise.sources, 'source')} to {_count(noise.ports, 'port')} where "
+            f"Noise: {count(noise.packets, 'packet')} from "
+            f"{count(noise.sources, 'source')} to {count(noise.ports, 'port')} where "
             "nothing listens. 'neti preview --all' lists them."
         )
     if shown.let_in:
@@ -259,14 +284,3 @@ def _end(shown: Preview) -> Iterator[str]:
     if shown.accepted:
         yield ""
         yield f"Accepted as lost: {', '.join(shown.accepted)}."
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def _span(seconds: float) -> str:
-    for unit, name in _UNITS:
-        if seconds >= 2 * unit or unit == 1:
-            return f"{max(0.0, seconds) // unit:.0f} {name}"
-    raise AssertionError("the last unit always fits")

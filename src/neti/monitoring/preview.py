@@ -12,6 +12,7 @@ from neti.errors import NetiError
 from neti.model.document import DocumentError, read
 from neti.stage.in_the_clear import InTheClear
 from neti.stage.preview import Noise, Rank, Refused
+from neti.stage.stages import PortsState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,10 +66,55 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeptMember:
+    """One member at one address. ``groups``: all that it is in."""
+
+    id: str
+    groups: tuple[str, ...] = ()
+    address: str
+    packets: int
+    first: float
+    last: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptPort:
+    """One port. ``waits``: the file takes it away, and that is not in force. ``answered``:
+    something listens there, or it leads to a container. ``line``: what would let these members in;
+    ``commands``: those that make its groups."""
+
+    protocol: str
+    port: int
+    waits: bool
+    listeners: tuple[Socket, ...] = ()
+    answered: bool = False
+    accepted: bool = False
+    members: int
+    packets: int
+    first: float
+    last: float
+    top: tuple[KeptMember, ...] = ()
+    line: str | None = None
+    commands: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptOut:
+    """Members that ``member_ports`` keep out, or would. ``suggestion``: the smallest ones that fit
+    what was seen, line by line as in neti.yml; ``commands``: those that make their groups."""
+
+    state: PortsState
+    ports: tuple[KeptPort, ...] = ()
+    suggestion: tuple[str, ...] = ()
+    commands: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Preview:
     """``agent``: whether one answered. ``stage`` None: this user may not look at the kernel.
     ``accepted``: when each port was accepted as lost. ``clear``: what goes in the clear where
-    encryption is to be required; None: it is not, or only an agent knows."""
+    encryption is to be required; None: it is not, or only an agent knows. ``kept_out``: likewise
+    without ``member_ports``."""
 
     agent: bool
     stage: str | None = None
@@ -82,6 +128,7 @@ class Preview:
     accepted: Mapping[str, float] = field(default_factory=dict)
     let_in: tuple[str, ...] = ()
     clear: InTheClear | None = None
+    kept_out: KeptOut | None = None
 
 
 def preview_of(document: Any) -> Preview:

@@ -7,17 +7,20 @@ Must never do: change anything but the list of ports that may be lost.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
+from typing import TypeVar
 
 from neti.control.client import AgentUnreachable
 from neti.errors import NetiError
 from neti.host.listeners import with_owners
 from neti.model.settings import Settings
-from neti.monitoring.preview import Preview
+from neti.monitoring.preview import KeptPort, Preview, Socket, Wanted
 from neti.stage.shadow import Listener, Port, port_name
+
+R = TypeVar("R", Wanted, KeptPort)
 
 
 def seen(settings: Settings, ask: Callable[[Path], Preview], *, everything: bool) -> Preview:
@@ -38,7 +41,10 @@ def seen(settings: Settings, ask: Callable[[Path], Preview], *, everything: bool
 
 def _with_owners(shown: Preview) -> Preview:
     """One look at all processes for all sockets whose owner is not known."""
-    unknown = [one for row in shown.ports for one in row.listeners if one.pid is None]
+    kept = shown.kept_out
+    heard = [row.listeners for row in shown.ports]
+    heard += [row.listeners for row in kept.ports] if kept is not None else []
+    unknown = [one for listeners in heard for one in listeners if one.pid is None]
     found = with_owners(
         Listener("", one.port, ip_address(one.address), inode=one.inode) for one in unknown
     )
@@ -46,11 +52,14 @@ def _with_owners(shown: Preview) -> Preview:
         before: replace(before, pid=one.pid, process=one.process, unit=one.unit)
         for before, one in zip(unknown, found, strict=True)
     }
-    ports = tuple(
-        replace(row, listeners=tuple(owned.get(one, one) for one in row.listeners))
-        for row in shown.ports
-    )
-    return replace(shown, ports=ports)
+    ports = tuple(_owned(row, owned) for row in shown.ports)
+    if kept is not None:
+        kept = replace(kept, ports=tuple(_owned(row, owned) for row in kept.ports))
+    return replace(shown, ports=ports, kept_out=kept)
+
+
+def _owned(row: R, owned: Mapping[Socket, Socket]) -> R:
+    return replace(row, listeners=tuple(owned.get(one, one) for one in row.listeners))
 
 
 def accept(folder: Path, ports: Sequence[Port], *, forget: bool) -> list[str]:

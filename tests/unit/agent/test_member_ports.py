@@ -1,5 +1,6 @@
 """``member_ports`` wait, are tried, and are in force: by the file, commands, and the kernel."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import ip_address
@@ -9,9 +10,16 @@ from typing import Any
 import pytest
 from tests.support.agents import Box, World, world
 
+from neti.agent import kept_out as agent_kept_out
+from neti.agent import preview as agent_preview
+from neti.agent.shadow_evidence import ShadowEvidence
+from neti.agent.shadow_log import accept_losing
+from neti.cli.preview import lines
 from neti.model.groups import GroupLine, Groups, MemberPort, MemberPorts
+from neti.monitoring.preview import Preview, preview_of
 from neti.registry.groups import encode
 from neti.registry.memory import MemoryRegistry
+from neti.stage.shadow import Listener, Sighting
 from neti.stage.way_in import OperatorSession
 
 BOTH = {"ipv4", "ipv6"}
@@ -337,3 +345,89 @@ def test_the_operators_own_session_is_not_shut_out(fleet: World) -> None:
     fleet.pass_time(45)
     found = {one.what: one for one in box.told().evidence}
     assert not found["way in"].holds
+
+
+# --- what is recorded, and shown ---
+
+POSTGRES = Listener("tcp", 5432, ip_address("0.0.0.0"))
+
+
+@pytest.fixture
+def listening(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (agent_kept_out, agent_preview):
+        monkeypatch.setattr(module, "listeners", lambda: [POSTGRES])
+
+
+def shown(box: Box) -> Preview:
+    return preview_of(json.loads(json.dumps(box.ask("preview")["result"])))
+
+
+@pytest.mark.usefixtures("listening")
+def test_who_would_be_kept_out_is_shown_with_the_line_to_write(fleet: World) -> None:
+    box = enforced(fleet)
+    came = [Sighting(ip_address(f"10.0.0.{n}"), "tcp", 5432, 4, 0.0) for n in (2, 3, 9)]
+    box.dataplane.unasked_seen = came
+    kept = shown(box).kept_out
+    assert kept is not None
+    assert kept.state == "waiting"
+    (row,) = kept.ports  # ec2-2 is in app, and 10.0.0.9 is nobody's
+    assert (row.port, row.waits, row.answered, row.members) == (5432, True, True, 1)
+    assert [(one.id, one.groups, one.packets) for one in row.top] == [("ec2-3", ("web",), 4)]
+    assert row.line == "5432/tcp: [app, web]"
+    assert kept.suggestion == ("member_ports:", "  5432/tcp: [app, web]")
+    assert kept.commands == ()
+    text = "\n".join(lines(shown(box)))
+    assert "Members that member_ports would keep out. Nobody is kept out yet" in text
+    assert "ec2-3 (10.0.0.3), in web: 4 packets" in text
+    assert "member_ports: {5432/tcp: [app, web]}" in text
+    # The record outlasts the agent, and the file that lets it in.
+    again(fleet, box)
+    assert [row.packets for row in shown(box).kept_out.ports] == [4]  # type: ignore[union-attr]
+    reload(box, WIDER)
+    assert shown(box).kept_out.ports == ()  # type: ignore[union-attr]
+    reload(box, None)
+    assert shown(box).kept_out is None
+
+
+@pytest.mark.usefixtures("listening")
+def test_who_is_kept_out_for_good_is_shown_as_that(fleet: World) -> None:
+    """The kernel records such a member as it does a stranger, who is not among these."""
+    box = confirmed(fleet)
+    box.dataplane.seen = [Sighting(ip_address(f"10.0.0.{n}"), "tcp", 5432, 4, 0.0) for n in (3, 9)]
+    found = shown(box)
+    assert found.kept_out is not None
+    assert found.kept_out.state == "in force"
+    assert [(row.waits, row.top[0].id) for row in found.kept_out.ports] == [(False, "ec2-3")]
+    assert [one.address for row in found.ports for one in row.top] == ["10.0.0.9"]
+    assert found.kept_out.suggestion == ("member_ports:", "  5432/tcp: [app]")
+    text = "\n".join(lines(found))
+    assert "Members that member_ports keep out:" in text
+    assert "--suggest" not in text
+
+
+@pytest.mark.usefixtures("listening")
+def test_the_evidence_is_what_came_since_the_trial_began(fleet: World) -> None:
+    box = enforced(fleet)
+    evidence = ShadowEvidence(box.running.core, box.running.shadow)
+    assert evidence.kept_out() == ()
+    box.dataplane.unasked_seen = [Sighting(ip_address("10.0.0.3"), "tcp", 5432, 4, 0.0)]
+    words = ("5432/tcp (1 member, ec2-3 for one)",)
+    assert evidence.kept_out() == words
+    now = box.running.core.since()
+    assert evidence.kept_out(now - 1) == words
+    assert evidence.kept_out(now) == ()
+    accept_losing(box.running.shadow.folder, [("tcp", 5432)], now)
+    assert evidence.kept_out() == ()
+
+
+@pytest.mark.usefixtures("listening")
+def test_what_the_policy_in_force_refuses_is_no_evidence_against_another_trial(
+    fleet: World,
+) -> None:
+    box = confirmed(fleet)
+    evidence = ShadowEvidence(box.running.core, box.running.shadow)
+    since = box.running.core.since() - 1
+    box.dataplane.seen = [Sighting(ip_address("10.0.0.3"), "tcp", 5432, 4, 0.0)]
+    assert evidence.refused_members(since) == ()
+    box.dataplane.seen = [Sighting(ip_address("10.0.0.2"), "tcp", 5432, 4, 0.0)]
+    assert evidence.refused_members(since) == ("ec2-2",)

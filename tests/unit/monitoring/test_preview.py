@@ -8,7 +8,16 @@ from tests.unit.monitoring.test_status import newer
 
 from neti.errors import NetiError
 from neti.model.document import plain
-from neti.monitoring.preview import Preview, Socket, Source, Wanted, preview_of
+from neti.monitoring.preview import (
+    KeptMember,
+    KeptOut,
+    KeptPort,
+    Preview,
+    Socket,
+    Source,
+    Wanted,
+    preview_of,
+)
 from neti.stage.preview import Noise
 
 FULL = Preview(
@@ -47,6 +56,32 @@ FULL = Preview(
     noise=Noise(1, 2, 3),
     accepted={"53/udp": 4.0},
     let_in=("22/tcp",),
+    kept_out=KeptOut(
+        state="waiting",
+        ports=(
+            KeptPort(
+                protocol="tcp",
+                port=5432,
+                waits=True,
+                members=1,
+                packets=4,
+                first=1.0,
+                last=2.0,
+                top=(
+                    KeptMember(
+                        id="ec2-3",
+                        groups=("web",),
+                        address="10.0.0.3",
+                        packets=4,
+                        first=1.0,
+                        last=2.0,
+                    ),
+                ),
+                line="5432/tcp: [web]",
+            ),
+        ),
+        suggestion=("member_ports:", "  5432/tcp: [web]"),
+    ),
 )
 # Programs read this.
 DOCUMENT: dict[str, Any] = {
@@ -101,6 +136,37 @@ DOCUMENT: dict[str, Any] = {
     "accepted": {"53/udp": 4.0},
     "let_in": ["22/tcp"],
     "clear": None,
+    "kept_out": {
+        "state": "waiting",
+        "ports": [
+            {
+                "protocol": "tcp",
+                "port": 5432,
+                "waits": True,
+                "listeners": [],
+                "answered": False,
+                "accepted": False,
+                "members": 1,
+                "packets": 4,
+                "first": 1.0,
+                "last": 2.0,
+                "top": [
+                    {
+                        "id": "ec2-3",
+                        "groups": ["web"],
+                        "address": "10.0.0.3",
+                        "packets": 4,
+                        "first": 1.0,
+                        "last": 2.0,
+                    }
+                ],
+                "line": "5432/tcp: [web]",
+                "commands": [],
+            }
+        ],
+        "suggestion": ["member_ports:", "  5432/tcp: [web]"],
+        "commands": [],
+    },
 }
 
 
