@@ -14,6 +14,7 @@ from neti.agent.core import Core
 from neti.fleet.attendance import moment
 from neti.model.problem_codes import ABOUT_THE_FLEET
 from neti.model.problems import Problem, Severity, problem
+from neti.stage.stages import PORTS_WAIT, Stage
 from neti.text import printable
 from neti.words import and_more, counted
 
@@ -39,6 +40,7 @@ def _conditions(core: Core) -> Iterator[Problem]:
     yield from _members(core)
     yield from _keys(core)
     yield from _encryption(core)
+    yield from _member_ports(core)
     yield from _groups(core)
     for name, fault in sorted(core.live.faults.items()):
         yield problem("live_setting", fault, name)
@@ -83,6 +85,12 @@ def _stage(core: Core) -> Iterator[Problem]:
             again = f"it is tried again at {moment(core.steady.shown(max(retry, now)))}"
         of = " and ".join(_TRIED.get(one, one) for one in core.stage.tried())
         yield problem("trial_expired", f"the trial of {of} ended unconfirmed ({why}): {again}")
+
+
+def _member_ports(core: Core) -> Iterator[Problem]:
+    """Not on a host in shadow: that nobody is kept out there is no news."""
+    if core.stage.ports == "waiting" and core.stage.now is Stage.ENFORCED and not core.down.now:
+        yield problem("member_ports_wait", f"{PORTS_WAIT} → neti preview, then neti enforce")
 
 
 def _encryption(core: Core) -> Iterator[Problem]:

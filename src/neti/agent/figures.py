@@ -47,6 +47,7 @@ def figures(agent: "Agent") -> Figures:
         fight=agent.kernel.others.fight.sentence(core.now()) is not None,
         conntrack=Conntrack(_number("nf_conntrack_count"), _number("nf_conntrack_max")),
         encryption=encryption.shown(core, agent.roads),
+        member_ports=core.stage.ports,
     )
 
 

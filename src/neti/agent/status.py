@@ -71,6 +71,7 @@ def status(agent: "Agent") -> Status:
         ),
         records=fleet.records,
         encryption=encryption.told(core, agent.roads),
+        member_ports=core.stage.ports,
         shared_private=tuple(
             Shared(site=site, address=str(address), ids=tuple(ids))
             for site, address, ids in fleet.shared_private()

@@ -27,6 +27,12 @@ _SAID: Final = {
     Severity.WARNING: "problem   ",
     Severity.CRITICAL: "CRITICAL  ",
 }
+_PORTS: Final = {
+    "waiting": "member_ports wait: every member reaches what it did before ('neti preview' shows "
+    "whom they would keep out, 'neti enforce' tries it)",
+    "trial": "member_ports are on trial: members are kept out of what they take away",
+    "in force": "member_ports are in force: members reach what their groups do",
+}
 _HAS_LEFT: Final = (
     "this host has left the fleet ('neti leave'), so no agent runs here\n"
     "→ 'systemctl start neti' brings it back, with the same overlay address"
@@ -131,6 +137,8 @@ def _status_lines(seen: Status) -> list[str]:
         lines.append("records   strict: only what a host's own record names is believed")
     if seen.encryption is not None:
         lines += encryption.lines(seen.encryption, down=seen.down)
+    if seen.member_ports in _PORTS:
+        lines.append(f"ports     {_PORTS[seen.member_ports]}")
     if seen.skipped.count:
         entries = counted(seen.skipped.count, "registry entry is", "registry entries are")
         lines.append(f"skipped   {entries} not believed:")

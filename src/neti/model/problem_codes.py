@@ -319,6 +319,12 @@ _KINDS: Final = (
         "Look at those hosts. To stop hosts on purpose, run `neti leave` on them first",
     ),
     _warning(
+        "member_ports_wait",
+        "What `member_ports` take away from members is not in effect on this host, though it "
+        "enforces: it is only recorded. So it is on each host whose turn has not come",
+        "`neti preview`, which names whom they would keep out, then `neti enforce`",
+    ),
+    _warning(
         "metrics",
         "The agent cannot listen on the address for metrics",
         "Free the address or change `metrics_listen`, then restart the agent",

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from neti.monitoring.encryption import Encryption
+from neti.stage.stages import PortsState
 
 FORMAT: Final = 1
 
@@ -38,7 +39,7 @@ class Figures:
     ``counters``: packets by the name of the kernel's counter; empty where it could not be read.
     ``passed_bytes``: likewise bytes, on a gateway; None: this host is none.
     ``apply`` and ``change``: see ``neti.monitoring.histogram``. ``encryption``: None where no pair
-    of this host's site encrypts."""
+    of this host's site encrypts. ``member_ports``: as ``Status`` has it."""
 
     format: int = FORMAT
     version: str
@@ -66,3 +67,4 @@ class Figures:
     fight: bool
     conntrack: Conntrack = field(default_factory=Conntrack)
     encryption: Encryption | None = None
+    member_ports: PortsState = "none"

@@ -12,6 +12,7 @@ from neti.model import Road
 from neti.model.problems import Severity
 from neti.monitoring.encryption import Encryption
 from neti.monitoring.figures import Distribution, Figures
+from neti.stage.stages import PORTS_STATES
 
 STAGES: Final = ("down", "shadow", "trial", "enforced")
 
@@ -102,6 +103,11 @@ def _stage(seen: Figures) -> Iterator[Metric]:
         seen.relaxed,
     )
     yield _plain("neti_trial_failures", "Trials in a row that ended unconfirmed.", seen.failures)
+    yield _gauge(
+        "neti_member_ports",
+        "1 for what is in force of member_ports in neti.yml; none: it has none.",
+        *(Sample({"stage": one}, float(seen.member_ports == one)) for one in PORTS_STATES),
+    )
     yield _plain("neti_down", "1 after neti down.", seen.down)
     for name, what in (
         ("judged", "Packets that no rule let in: recorded in shadow, dropped when enforced."),

@@ -14,6 +14,7 @@ from neti.model.document import DocumentError, plain, read
 from neti.model.problems import Problem, problems_in
 from neti.monitoring.encryption import Encryption
 from neti.stage.evidence import Finding
+from neti.stage.stages import PortsState
 
 FORMAT: Final = 2  # format 1 had no number, and its problems were sentences
 
@@ -161,7 +162,8 @@ class Status:
     SSH is kept out of connection tracking. ``applies``: transactions with the kernel so far.
     ``containers``: interfaces that are taken for this host's own containers', so that what comes
     from them is let in. ``records``: whether hosts' records are read ("report"), decide ("strict"),
-    or neither ("off"). ``encryption``: None where no pair of this host's site encrypts."""
+    or neither ("off"). ``encryption``: None where no pair of this host's site encrypts.
+    ``member_ports``: what is in force of those of neti.yml ("none": it has none)."""
 
     format: int = FORMAT
     version: str
@@ -187,6 +189,7 @@ class Status:
     skipped: Skipped = field(default_factory=Skipped)
     records: str = "off"
     encryption: Encryption | None = None
+    member_ports: PortsState = "none"
     shared_private: tuple[Shared, ...] = ()
     removed: Removed = field(default_factory=Removed)
     containers: tuple[str, ...] = ()

@@ -12,10 +12,13 @@ from tests.support.agents import Box, World, world
 
 from neti.agent import kept_out as agent_kept_out
 from neti.agent import preview as agent_preview
+from neti.agent.figures import figures
 from neti.agent.shadow_evidence import ShadowEvidence
 from neti.agent.shadow_log import accept_losing
 from neti.cli.preview import lines
+from neti.cli.status import _status_lines
 from neti.model.groups import GroupLine, Groups, MemberPort, MemberPorts
+from neti.monitoring.metrics import metrics
 from neti.monitoring.preview import Preview, preview_of
 from neti.registry.groups import encode
 from neti.registry.memory import MemoryRegistry
@@ -145,6 +148,33 @@ def test_groups_that_are_not_needed_any_more_go_with_the_confirmation(fleet: Wor
     fleet.pass_time(700)
     assert box.dataplane.transactions[applied:] == []
     assert box.dataplane.refused == []
+
+
+def told(box: Box) -> tuple[str, str]:
+    """What status and the metrics say, and the problem if there is one."""
+    status = box.told()
+    (one,) = [m for m in metrics(figures(box.running)) if m.name == "neti_member_ports"]
+    assert [s.labels["stage"] for s in one.samples if s.value] == [status.member_ports]
+    said = [line for line in _status_lines(status) if line.startswith("ports ")]
+    assert len(said) == (status.member_ports != "none")
+    return status.member_ports, box.problems().get("member_ports_wait", "")
+
+
+def test_status_and_metrics_say_what_is_in_force_of_them(fleet: World) -> None:
+    box = started(fleet, None)
+    assert told(box) == ("none", "")
+    reload(box, DB)
+    assert told(box) == ("waiting", "")  # where nobody is kept out, that is no problem
+    box.ask("enforce", wait=True, seconds=60)
+    assert told(box) == ("trial", "")
+    box.ask("confirm")
+    assert told(box) == ("in force", "")
+    reload(box, OTHER)
+    state, problem = told(box)
+    assert state == "waiting"
+    assert "until 'neti enforce' has tried it" in problem
+    box.ask("down")
+    assert told(box) == ("waiting", "")
 
 
 def test_in_shadow_they_are_tried_with_reject_all(fleet: World) -> None:
