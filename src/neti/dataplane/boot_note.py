@@ -16,6 +16,10 @@ _AT_MOST: Final = 1 << 20  # bytes
 T = TypeVar("T")
 
 
+class NoteTorn(DataplaneError):
+    """What was changed is not known any more, if it was in this boot."""
+
+
 class BootNote:
     """Root and the agent's own user both write it. Not thread-safe. Raises DataplaneError when the
     disk refuses. ``by_hand``: what an operator does instead where the note cannot be used."""
@@ -27,16 +31,17 @@ class BootNote:
 
     def read(self, parsed: Callable[[dict[str, Any]], T], nothing: T) -> T:
         """``nothing``: there is no note of this boot. ``parsed`` may raise ValueError, KeyError,
-        TypeError and AttributeError: the note is not as it was written."""
+        TypeError and AttributeError: the note is not as it was written. Raises NoteTorn then, and
+        where the disk does not give it."""
         try:
             held: dict[str, Any] = json.loads(files.read(self._path, _AT_MOST))
             return parsed(held) if held.pop("boot") == self._this_boot() else nothing
         except FileNotFoundError:
             return nothing
         except OSError as error:
-            raise DataplaneError(f"{self._path}: cannot be read: {error.strerror}") from error
+            raise NoteTorn(f"{self._path}: cannot be read: {error.strerror}") from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DataplaneError(
+            raise NoteTorn(
                 f"{self._path}: not readable as what Neti wrote there: remove it, and "
                 f"{self._by_hand}"
             ) from error

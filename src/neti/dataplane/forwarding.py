@@ -15,14 +15,15 @@ from typing import Any, Protocol
 
 from neti.clock import BOOT
 from neti.dataplane import if_link
-from neti.dataplane.boot_note import BootNote
+from neti.dataplane.boot_note import BootNote, NoteTorn
 from neti.dataplane.netlink import NETLINK_ROUTE, NetlinkSocket
 from neti.errors import DataplaneError
 from neti.words import some
 
 
 class NotNoted(DataplaneError):
-    """All that is wanted forwards, and the disk has no note of what was switched on."""
+    """All that is wanted forwards, and the disk has no note of what was switched on, or none that
+    can be read."""
 
 
 class Interfaces(Protocol):
@@ -68,7 +69,13 @@ class Forwarding:
         """Let these forward, and let none do so any more that was switched on here and is not among
         them. Returns those that were switched on now. Raises NotNoted behind it all, with each
         call until the disk takes the note."""
-        noted = self._noted()
+        torn: NoteTorn | None = None
+        try:
+            noted = self._noted()
+        except NoteTorn as error:
+            if not wanted:
+                raise
+            noted, torn = (), error  # most likely an earlier boot's; and hosts wait for a gateway
         ours = tuple(dict.fromkeys((*noted, *self._unnoted)))
         for name in [one for one in ours if one not in wanted]:
             self._interfaces.forward(name, False)
@@ -85,6 +92,8 @@ class Forwarding:
             ) from refused
         if refused:
             raise refused
+        if torn and not kept:
+            raise NotNoted(f"'neti down' may leave forwarding on: {torn}") from torn
         return missing
 
     def put_back(self) -> bool:

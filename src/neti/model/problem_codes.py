@@ -204,8 +204,8 @@ _KINDS: Final = (
     ),
     _warning(
         "forwarding_not_noted",
-        "The disk does not take the note of which interfaces Neti switched forwarding on for. They "
-        "forward all the same, but `neti down` may leave it on",
+        "The disk does not take the note of which interfaces Neti switched forwarding on for, or "
+        "has one that cannot be read. They forward all the same, but `neti down` may leave it on",
         "The message has the disk's own word. The agent tries again by itself. After a `neti down` "
         "meanwhile, look at `sysctl net.ipv4.conf`",
     ),

@@ -89,14 +89,34 @@ def test_after_a_reboot_what_is_on_is_the_machines_own(
     assert kernel.on["eth0"]
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"boot": "one"}', "\0"])
-def test_a_file_that_is_not_ours_is_named(
+TORN = ("", "[]", '{"boot": "one"}', "\0")
+
+
+@pytest.mark.parametrize("text", TORN)
+def test_a_torn_note_keeps_no_gateway_from_passing_on(
+    tmp_path: Path, kernel: FakeInterfaces, boot: Path, text: str
+) -> None:
+    """As after a reboot: what does not forward was switched on by nobody."""
+    (tmp_path / "forwarding.json").write_text(text)
+    assert made(tmp_path, kernel, boot).follow(("eth0",)) == ("eth0",)
+    assert kernel.on["eth0"]
+    assert made(tmp_path, kernel, boot).put_back()
+    assert not kernel.on["eth0"]
+
+
+@pytest.mark.parametrize("text", TORN)
+def test_a_torn_note_is_named_where_it_may_be_of_this_boot(
     tmp_path: Path, kernel: FakeInterfaces, boot: Path, text: str
 ) -> None:
     (tmp_path / "forwarding.json").write_text(text)
-    with pytest.raises(DataplaneError, match="remove it"):
-        made(tmp_path, kernel, boot).follow(("eth0",))
-    assert not kernel.on["eth0"]
+    door = made(tmp_path, kernel, boot)
+    for _ in range(2):
+        with pytest.raises(NotNoted, match="remove it"):
+            door.follow(("eth1",))
+    for ended in (lambda: door.follow(()), door.put_back):
+        with pytest.raises(DataplaneError, match="remove it"):
+            ended()
+    assert kernel.on["eth1"]
 
 
 def test_what_is_noted(tmp_path: Path, kernel: FakeInterfaces, boot: Path) -> None:
