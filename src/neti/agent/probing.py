@@ -14,8 +14,8 @@ from neti.agent.core import Core
 from neti.agent.probe_socket import WORD_BYTES
 from neti.errors import NetiError
 from neti.ruleset.gateway_choice import Belief
-from neti.ruleset.gateway_part import sent_by
 from neti.ruleset.gateway_probes import GatewayProbes
+from neti.ruleset.gateways import sent_by
 from neti.ruleset.objects import KernelState
 from neti.words import some
 

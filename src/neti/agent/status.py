@@ -29,6 +29,7 @@ from neti.words import counted, some
 
 _ADDRESSES: Final = 100  # of removed members named
 _OTHERS: Final = "other gateways of its site are used"
+_ONE: Final = "only one of them is there"
 _CUT_OFF: Final = (
     "no gateway of another site answers this gateway, so hosts of its own site go by another one "
     "where that works"
@@ -221,6 +222,8 @@ def _of_gateways(agent: "Agent") -> Iterator[str]:
         yield f"{host_id} is drained by an operator: {then}"
     for host_id, why in part.useless(members.fleet.members).items():
         yield f"{host_id} is named as a gateway and cannot be used: it {why}"
+    if shared := part.sharing():
+        yield f"of the gateways {some(sorted(shared))} some say the same public address: {_ONE}"
 
 
 def members(agent: "Agent") -> list[dict[str, Any]]:

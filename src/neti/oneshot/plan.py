@@ -44,7 +44,7 @@ from neti.ruleset import plan
 from neti.ruleset.desired import Membership
 from neti.ruleset.enforce import arming
 from neti.ruleset.gateway_choice import Belief
-from neti.ruleset.gateway_part import sent_by
+from neti.ruleset.gateways import sent_by
 from neti.ruleset.objects import NO_TABLE, KernelState, Structure
 from neti.ruleset.plan import Rewrite
 from neti.ruleset.policy import structure
@@ -183,6 +183,7 @@ class _ThisHost:
         record = self.record(kernel)
         around = replace(around, member_ports=record.member_ports)
         membership.take_changes()
+        membership.gateways.recall(kernel)
         membership.pass_on()
         _send_as_it_is(membership, kernel)
         enforcement = in_force(

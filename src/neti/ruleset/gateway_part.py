@@ -17,7 +17,7 @@ from neti.model import Host, Member, Reach
 from neti.model.gateways import Gateway, GatewayPorts
 from neti.model.settings import Settings
 from neti.ruleset.gateway_choice import Belief, Choice, choice
-from neti.ruleset.gateways import GatewayMaps, HostMaps, Passage, Way, chosen, counting
+from neti.ruleset.gateways import GatewayMaps, HostMaps, Passage, Way, chosen, counting, sharing
 from neti.ruleset.objects import KernelState
 from neti.ruleset.peers import Endpoint
 from neti.ruleset.reach import Element, by_gateways, uses_gateways
@@ -314,6 +314,11 @@ class GatewayPart:
                     found[one] = self._fault(one, name, members)
         return found
 
+    def sharing(self) -> frozenset[str]:
+        """Gateways that say the public address of another one."""
+        every = self._passage.every_gateway() if self._passage is not None else ()
+        return sharing(every)
+
     def _fault(self, host_id: str, site: str, members: Mapping[str, Member]) -> str:
         member = self._own if host_id == self._host.id else members.get(host_id)
         if member is None:
@@ -326,13 +331,7 @@ class GatewayPart:
             return "does not answer"
         if host_id in self._lost:
             return "is lost"
-        return f"shares its public address {member.public} with another gateway"
-
-
-def sent_by(kernel: KernelState) -> frozenset[str]:
-    """Addresses of the gateways to which a table sends."""
-    maps = (kernel.elements.get("gateway_near", {}), kernel.elements.get("gateway_far", {}))
-    return frozenset(to for one in maps for to in one.values())
+        return f"has the overlay address {member.overlay}, outside {self._settings.overlay_subnet}"
 
 
 def _kept(before: HostMaps, now: HostMaps) -> HostMaps:

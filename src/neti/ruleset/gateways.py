@@ -8,6 +8,7 @@ Must never do: choose a gateway that is not of the member's own site, or none wh
 
 import enum
 import hashlib
+import itertools
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from ipaddress import IPv4Address, IPv4Network
 from neti.model import Host, Member, Reach, Site
 from neti.model.gateways import Gateway, GatewayPorts
 from neti.model.settings import Settings
+from neti.ruleset.objects import KernelState
 from neti.ruleset.peers import Endpoint
 
 
@@ -50,17 +52,22 @@ def counting(
     members: Mapping[str, Member], named: Mapping[str, Collection[str]], subnet: IPv4Network
 ) -> list[Gateway]:
     """By id, of all sites. One that is no member of the site that names it, or has no public
-    address, or the same as another gateway, or an overlay address outside ``subnet``, does not
-    count. Costs as much as there are gateways."""
+    address, or an overlay address outside ``subnet``, does not count. Two that say the same public
+    address count both: whoever says another's must not take its office away, and only one of them
+    is there, which passes on for both. Costs as much as there are gateways."""
     asked = sorted({one for ids in named.values() for one in ids} & members.keys())
-    candidates = [
+    return [
         Gateway(m.id, m.site, m.private, m.public)
         for m in map(members.__getitem__, asked)
         if m.id in named.get(m.site, ()) and m.public is not None and m.overlay in subnet
     ]
-    # Anybody else who claims a gateway's address must not take its office away.
-    held = Counter(gateway.public for gateway in candidates)
-    return [gateway for gateway in candidates if held[gateway.public] == 1]
+
+
+def sharing(gateways: Iterable[Gateway]) -> frozenset[str]:
+    """The ids of those that say the public address of another one."""
+    every = list(gateways)
+    held = Counter(gateway.public for gateway in every)
+    return frozenset(gateway.id for gateway in every if held[gateway.public] > 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +150,9 @@ class Passage:
     def gateways(self, site: str) -> tuple[Gateway, ...]:
         """Those that count, by id."""
         return tuple(self._gateways.get(site, ()))
+
+    def every_gateway(self) -> Iterator[Gateway]:
+        return itertools.chain.from_iterable(self._gateways.values())
 
     def way(self, one: Member | Host, other: Member | Host) -> Way:
         """The same whichever of the two asks."""
@@ -247,6 +257,12 @@ class Passage:
         return any(site is not None and site.reached_by is Reach.PRIVATE for site in pair)
 
 
+def sent_by(kernel: KernelState) -> frozenset[str]:
+    """Addresses of the gateways to which a table sends."""
+    maps = (kernel.elements.get("gateway_near", {}), kernel.elements.get("gateway_far", {}))
+    return frozenset(to for one in maps for to in one.values())
+
+
 def gateways_of(
     members: Mapping[str, Member], settings: Settings, drained: Collection[str] = ()
 ) -> dict[str, str]:
@@ -267,7 +283,8 @@ def gateways_of(
 
 
 def usable_gateways(members: Mapping[str, Member], settings: Settings, site: str) -> frozenset[str]:
-    """The ids of those that every host would go by, if all that are members are alive."""
+    """The ids of those that every host would go by, if all that are members are alive, and whose
+    public address no other one says."""
     named = {name: one.gateways for name, one in settings.sites.items()}
     found = counting(members, named, settings.overlay_subnet)
-    return frozenset(one.id for one in found if one.site == site)
+    return frozenset(one.id for one in found if one.site == site) - sharing(found)

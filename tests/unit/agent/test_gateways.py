@@ -246,6 +246,22 @@ def test_via_stays_when_the_first_gateway_goes_for_good(
     assert a.dataplane.read().structure == before
 
 
+def test_two_gateways_that_say_one_public_address_are_named_and_used(there: World) -> None:
+    b, (one, _), (other, _) = hidden(there, 11, "vpc"), *(gateway(there, n, "vpc") for n in (1, 2))
+    gw, _ = gateway(there, 1, "ec2")
+    other.host = replace(other.host, public=one.host.public)
+    for box in (gw, b, one, other):
+        box.start()
+    there.settle()
+    there.pass_time(1.0)
+    assert gw.elements("gateway_far") == {port(b): str(one.host.public)}
+    said = "of the gateways vpc-1, vpc-2 some say the same public address"
+    assert any(note.startswith(said) for note in gw.ask("status")["result"]["notes"])
+    one.ask("leave")
+    there.pass_time(1.0)
+    assert not any(note.startswith(said) for note in gw.ask("status")["result"]["notes"])
+
+
 def test_who_claims_an_address_later_does_not_get_its_port_by_a_restart_or_a_reload(
     there: World, boxes: dict[str, Box]
 ) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from neti.model import Host, Member, Reach, Site
 from neti.model.gateways import Gateway, GatewayPorts
-from neti.ruleset.gateways import HostMaps, Passage, Way, chosen
+from neti.ruleset.gateways import HostMaps, Passage, Way, chosen, sharing
 from neti.ruleset.peers import Endpoint
 
 SUBNET: Final = IPv4Network("192.168.0.0/18")
@@ -132,9 +132,18 @@ def test_what_is_no_gateway_does_not_count(wrong: Member) -> None:
     assert seen.way(wrong, B) in (Way.NONE, Way.INSIDE)
 
 
-def test_two_gateways_of_one_address_are_none() -> None:
-    other = member("gz", "vpc", 3, 7, 2)
-    assert passage(GY, other, named={"vpc": ["gy", "gz"]}).gateways("vpc") == ()
+def test_a_gateway_that_says_the_address_of_another_does_not_take_its_office_away() -> None:
+    """Both lead to whoever is there, so hosts of both go by that one."""
+    liar = member("gz", "vpc", 3, 7, 2)
+    behind = [member(f"b{n}", "vpc", n, n) for n in range(10, 40)]
+    seen = passage(GX, A, GY, liar, *behind, named={"ec2": ["gx"], "vpc": ["gy", "gz"]})
+    assert [one.id for one in seen.gateways("vpc")] == ["gy", "gz"]
+    assert sharing(seen.every_gateway()) == {"gy", "gz"}
+    assert set(seen.at_host(as_host(GX)).far.values()) == {GY.public}
+    assert all(seen.way(A, one) is Way.GATEWAY for one in behind)
+    assert seen.way(GX, GY) is Way.DIRECT
+    alone = passage(GX, GY, named={"ec2": ["gx"], "vpc": ["gy", "gz"]})
+    assert sharing(alone.every_gateway()) == frozenset()
 
 
 def test_what_is_chosen_is_in_the_maps_and_via_is_the_same_whoever_is_alive() -> None:
