@@ -103,11 +103,12 @@ def _stage(seen: Figures) -> Iterator[Metric]:
         seen.relaxed,
     )
     yield _plain("neti_trial_failures", "Trials in a row that ended unconfirmed.", seen.failures)
-    yield _gauge(
-        "neti_member_ports",
-        "1 for what is in force of member_ports in neti.yml; none: it has none.",
-        *(Sample({"stage": one}, float(seen.member_ports == one)) for one in PORTS_STATES),
-    )
+    if seen.member_ports != "none":
+        yield _gauge(
+            "neti_member_ports",
+            "1 for the stage of member_ports in neti.yml.",
+            *(Sample({"stage": one}, float(seen.member_ports == one)) for one in PORTS_STATES),
+        )
     yield _plain("neti_down", "1 after neti down.", seen.down)
     for name, what in (
         ("judged", "Packets that no rule let in: recorded in shadow, dropped when enforced."),
