@@ -135,7 +135,8 @@ class _Verifying:
             if member["gateways"]:
                 said += (
                     f" through the tunnel, {by_gateway(member['gateways'])}: are UDP ports {PORTS} "
-                    f"open to gateways, and {port} to hosts?"
+                    f"open to gateways, and {port} to hosts? Do all hosts' files name the same "
+                    "gateways?"
                 )
             else:
                 said += (

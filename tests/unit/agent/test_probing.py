@@ -367,6 +367,28 @@ def test_an_agent_tells_of_drained_gateways_where_the_registry_does_not_answer(f
     assert not seen(a.settings, away, lambda *_: older).drained
 
 
+@pytest.mark.parametrize("who", [("far", "b"), ("gw", "gw2", "a")])
+def test_one_that_is_drained_may_be_named_by_some_and_not_by_others(
+    five: Five, who: tuple[str, ...]
+) -> None:
+    """Everybody goes by the other one, and takes what comes from it."""
+    a, far = five.boxes["a"], five.boxes["far"]
+    goes, stays = five.using()
+    drain(five, goes)
+    for name in who:
+        box = five.boxes[name]
+        ec2 = replace(box.settings.sites["ec2"], gateways=(stays.host.id,))
+        box.new_settings = replace(box.settings, sites={**box.settings.sites, "ec2": ec2})
+        assert "error" not in box.ask("reload")
+    five.run(3)
+    assert five.near() == str(stays.host.private)
+    assert far.elements("gateway_far")[port(a)] == str(stays.host.public)
+    assert str(stays.host.public) in far.elements("gateways")
+    drain(five)
+    still = "ec2" in (five.boxes[name].host.site for name in who)
+    assert five.near() == str(stays.host.private if still else goes.host.private)
+
+
 def test_a_drained_gateway_is_used_where_no_other_works(five: Five) -> None:
     a = five.boxes["a"]
     drained, stays = five.using()
