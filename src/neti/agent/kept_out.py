@@ -24,7 +24,7 @@ from neti.stage.record import Record
 from neti.stage.shadow import Port
 
 # In these the kernel has members by the addresses from which they come.
-_ADDRESSES: Final = frozenset({"peers4", "peers6", "tunnel_peers"})
+ADDRESSES: Final = frozenset({"peers4", "peers6", "tunnel_peers"})
 _NOBODY: Final = Groups({})
 
 
@@ -46,16 +46,16 @@ def peers_at(core: Core, sources: Collection[bytes]) -> dict[bytes, tuple[Peer, 
     for member in members.fleet.members.values():
         road = members.road_of(member)
         for element in elements_of(member, host=host, sites=sites, road=road):
-            if element.where not in _ADDRESSES:
+            if element.where not in ADDRESSES:
                 continue
-            packed = _packed(element.key)
-            if packed in sources:
+            here = packed(element.key)
+            if here in sources:
                 peer = Peer(member.id, frozenset(groups.of(member)))
-                found[packed] = (*found.get(packed, ()), peer)
+                found[here] = (*found.get(here, ()), peer)
     return found
 
 
-def _packed(address: str) -> bytes:
+def packed(address: str) -> bytes:
     return (IPv6Address if ":" in address else IPv4Address)(address).packed
 
 

@@ -104,13 +104,7 @@ def running_view(shadow: ShadowLog, fleet: Membership, accepted: Mapping[Port, f
     elements = fleet.elements
 
     def refused(address: IPAddress) -> Refused | None:
-        clear: SetName = "clear4" if address.version == 4 else "clear6"
-        if not elements.enforcement.requires:
-            return None
-        if elements.wants(clear, str(address)):
-            return "clear"
-        outside = address.version == 4 and elements.wants("outside4", str(address))
-        return "outside" if outside else None
+        return refused_of(fleet, address)
 
     def admitted(address: IPAddress) -> bool:
         peers: SetName = "peers4" if address.version == 4 else "peers6"
@@ -134,6 +128,18 @@ def running_view(shadow: ShadowLog, fleet: Membership, accepted: Mapping[Port, f
         trusted=fleet.settings.trusted,
         now=shadow.now(),
     )
+
+
+def refused_of(fleet: Membership, address: IPAddress) -> Refused | None:
+    """What required encryption makes of what comes from there."""
+    clear: SetName = "clear4" if address.version == 4 else "clear6"
+    elements = fleet.elements
+    if not elements.enforcement.requires:
+        return None
+    if elements.wants(clear, str(address)):
+        return "clear"
+    outside = address.version == 4 and elements.wants("outside4", str(address))
+    return "outside" if outside else None
 
 
 def _former(

@@ -24,6 +24,7 @@ _COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "fleet": ("neti.cli.fleet", "fleet"),
     "verify": ("neti.cli.verify", "verify"),
     "preview": ("neti.cli.preview", "preview"),
+    "explain": ("neti.cli.explain", "explain"),
     "check": ("neti.cli.check", "check"),
     "plan": ("neti.cli.plan", "plan"),
     "enforce": ("neti.cli.stage", "enforce"),

@@ -41,12 +41,17 @@ def _ids(value: Any) -> bool:
     )
 
 
+def _name(value: Any) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= _LONGEST_ID
+
+
 def _document(value: Any) -> bool:
     """Judged further by whoever takes it."""
     return isinstance(value, dict)
 
 
 # (what was expected, in words; whether it is that). None is always "not said".
+_HOST: Final = ("a host's id or an address", _name)
 _YES_OR_NO: Final = ("true or false", _yes_or_no)
 _SESSION: Final = ("a session's document", _document)
 ARGUMENTS: Final[Mapping[str, Mapping[str, tuple[str, Check]]]] = {
@@ -61,6 +66,12 @@ ARGUMENTS: Final[Mapping[str, Mapping[str, tuple[str, Check]]]] = {
     "relax": {"until": ("a time in seconds since the epoch", _time)},
     "reload": {"anyway": _YES_OR_NO, "session": _SESSION},
     "preview": {"all": _YES_OR_NO},
+    "explain": {
+        "source": _HOST,
+        "dest": _HOST,
+        "port": ("a whole number from 1 to 65535", _whole(1, 65_535)),
+        "udp": _YES_OR_NO,
+    },
     "release": {"ids": ("a list of host ids", _ids)},
     "enforce": {
         "seconds": ("a whole number from 5 to 86400", _whole(5, 86_400)),

@@ -15,9 +15,11 @@ from neti.agent import preview as agent_preview
 from neti.agent.figures import figures
 from neti.agent.shadow_evidence import ShadowEvidence
 from neti.agent.shadow_log import accept_losing
+from neti.cli.explain import lines as explain_lines
 from neti.cli.preview import lines
 from neti.cli.status import _status_lines
 from neti.model.groups import GroupLine, Groups, MemberPort, MemberPorts
+from neti.monitoring.explained import Pair, pair_of
 from neti.monitoring.metrics import metrics
 from neti.monitoring.preview import Preview, preview_of
 from neti.registry.groups import encode
@@ -462,3 +464,53 @@ def test_what_the_policy_in_force_refuses_is_no_evidence_against_another_trial(
     assert evidence.refused_members(since) == ()
     box.dataplane.seen = [Sighting(ip_address("10.0.0.2"), "tcp", 5432, 4, 0.0)]
     assert evidence.refused_members(since) == ("ec2-2",)
+
+
+# --- neti explain ---
+
+
+def explained(box: Box, source: str, port: int, dest: str = "here", **more: Any) -> Pair:
+    said = box.ask("explain", source=source, dest=dest, port=port, **more)
+    assert "error" not in said, said
+    return pair_of(json.loads(json.dumps(said["result"])))
+
+
+def test_a_pair_is_explained_in_each_stage(fleet: World) -> None:
+    box = started(fleet)
+
+    def says(source: str, port: int) -> set[tuple[bool, bool]]:
+        found = explained(box, source, port)
+        return {(one.admitted, bool(one.ahead)) for one in found.answers}
+
+    for source in ("ec2-3", "10.0.0.3", str(fleet.boxes[2].running.core.members.overlay)):
+        assert says(source, 5432) == {(True, True)}, source
+    assert says("ec2-2", 5432) == {(True, False)}
+    assert says("here", 5432) == says("ec2-1", 5432) == {(True, False)}
+    box.ask("enforce", wait=True, seconds=60)
+    assert says("ec2-3", 5432) == {(False, True)}
+    assert says("10.0.0.99", 5432) == {(False, True)}
+    box.ask("confirm")
+    assert says("ec2-3", 5432) == says("10.0.0.99", 5432) == {(False, False)}
+    assert says("ec2-2", 5432) == {(True, False)}
+    assert says("ec2-2", 5433) == {(False, False)}
+    found = explained(box, "ec2-3", 5432, dest="ec2-1")
+    assert [one.address for one in found.answers] == ["10.0.0.3", "198.51.100.3"]
+    text = "\n".join(explain_lines(found))
+    assert "ec2-3 (10.0.0.3) does NOT reach 5432/tcp of this host: it is member ec2-3" in text
+    assert "member_ports let only app in to 5432/tcp" in text
+
+
+def test_of_another_host_is_told_what_is_known(fleet: World) -> None:
+    box = started(fleet)
+    found = explained(box, "ec2-1", 80, dest="ec2-2", udp=True)
+    assert not found.here
+    assert found.answers == ()
+    text = "\n".join(explain_lines(found))
+    assert "run 'neti explain ec2-1 here 80 --udp' there" in text
+    assert "ec2-2 is in app" in text
+    assert "by the road: plain" in text
+    assert "nobody-1 is no member" in "\n".join(explained(box, "nobody-1", 80, "ec2-2").notes)
+    assert (
+        "is no member that this host knows"
+        in box.ask("explain", source="nobody-1", dest="here", port=80)["error"]
+    )

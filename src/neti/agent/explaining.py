@@ -1,0 +1,153 @@
+"""``neti explain``: whether a member or an address gets in here, by what this host knows.
+
+Reads, changes nothing.
+"""
+
+from collections.abc import Iterator
+from ipaddress import ip_address
+from typing import Final
+
+from neti.agent.core import Core
+from neti.agent.kept_out import ADDRESSES, index, packed, peers_at
+from neti.agent.preview import refused_of
+from neti.control.server import Request
+from neti.errors import NetiError
+from neti.model import IPAddress, Member
+from neti.model.document import plain
+from neti.monitoring.explained import Answer, Pair
+from neti.ruleset.member_ports import Proto
+from neti.ruleset.reach import elements_of
+from neti.stage.explain import Known, explain
+from neti.text import printable
+
+HERE: Final = "here"
+
+
+def answer(core: Core, request: Request) -> None:
+    said = request.arguments
+    source, dest = str(said.get("source", "")), str(said.get("dest", ""))
+    proto: Proto = "udp" if said.get("udp") else "tcp"
+    asked = _Asked(core, proto, int(said.get("port", 0)))
+    request.succeed(plain(asked.pair(source, dest)))
+
+
+class _Asked:
+    """One question."""
+
+    def __init__(self, core: Core, proto: Proto, port: int) -> None:
+        self._core = core
+        self._proto = proto
+        self._port = port
+
+    def pair(self, source: str, dest: str) -> Pair:
+        here = _is_own(self._core, dest)
+        known = Pair(
+            source=source,
+            dest=dest,
+            protocol=self._proto,
+            port=self._port,
+            here=here,
+            stage=self._core.stage.word,
+            answers=tuple(self._answers(source)) if here else (),
+            notes=() if here else tuple(self._elsewhere(source, dest)),
+        )
+        if here and not known.answers:
+            raise NetiError(
+                f"member {source} has no address by which it could come to this host\n"
+                "→ 'neti verify' says by which road members are reached"
+            )
+        return known
+
+    def _answers(self, source: str) -> Iterator[Answer]:
+        if _is_own(self._core, source):
+            yield self._answer(None)
+            return
+        for address in _addresses(self._core, source):
+            yield self._answer(address)
+
+    def _answer(self, address: IPAddress | None) -> Answer:
+        core = self._core
+        peers = peers_at(core, {address.packed}) if address is not None else {}
+        at = peers.get(address.packed, ()) if address is not None else ()
+        found = explain(
+            Known(
+                settings=core.settings,
+                source=address,
+                proto=self._proto,
+                port=self._port,
+                ids=tuple(peer.id for peer in at),
+                groups=frozenset[str]().union(*(peer.groups for peer in at)),
+                clear=refused_of(core.members, address) if address is not None else None,
+                in_force=core.stage.record.member_ports,
+                narrows=core.stage.narrows,
+                stage=core.stage.word,
+            )
+        )
+        shown = None if address is None else str(address)
+        return Answer(address=shown, admitted=found.admitted, by=found.by, ahead=found.ahead)
+
+    def _elsewhere(self, source: str, dest: str) -> Iterator[str]:
+        core = self._core
+        asked = f"{self._port} --udp" if self._proto == "udp" else str(self._port)
+        yield (
+            f"whom {dest} lets in is in its own neti.yml, which no other host knows: run 'neti "
+            f"explain {source} here {asked}' there"
+        )
+        for name in (source, dest):
+            member = _member(core, name)
+            if member is None and not _is_own(core, name):
+                yield f"{name} is no member that this host knows"
+                continue
+            known = member if member is not None else core.members.fleet.members.get(core.host.id)
+            groups = index(core).of(known) if known is not None else ()
+            yield f"{name} is in {', '.join(groups) or 'no group'}"
+        if _is_own(core, source) and (member := _member(core, dest)) is not None:
+            road = core.members.road_of(member).value
+            yield f"this host reaches {dest} by the road: {road} ('neti verify {member.id}')"
+
+
+def _is_own(core: Core, name: str) -> bool:
+    host, overlay = core.host, core.members.overlay
+    own = (host.private, *((host.public,) if host.public else ()), *host.more)
+    return name in {HERE, host.id, str(overlay), *map(str, own)}
+
+
+def _member(core: Core, name: str) -> Member | None:
+    members = core.members.fleet.members
+    if name in members:
+        return members[name]
+    address = _address(name)
+    if address is None:
+        return None
+    found = peers_at(core, {address.packed}).get(address.packed, ())
+    return members.get(found[0].id) if found else None
+
+
+def _addresses(core: Core, name: str) -> Iterator[IPAddress]:
+    """From which it comes to this host. A member's overlay address stands for it. Raises
+    NetiError."""
+    members, address = core.members.fleet.members, _address(name)
+    by_overlay = (one for one in members.values() if one.overlay == address)
+    member = members.get(name) or next(by_overlay, None)
+    if member is None:
+        if address is None:
+            raise NetiError(
+                f"{printable(name)!r} is no member that this host knows, and no address\n"
+                "→ 'neti fleet' lists the members"
+            )
+        yield address
+        return
+    host, sites, road = core.host, core.settings.sites, core.members.road_of(member)
+    found = {
+        packed(element.key)
+        for element in elements_of(member, host=host, sites=sites, road=road)
+        if element.where in ADDRESSES
+    }
+    yield from map(ip_address, sorted(found))
+
+
+def _address(text: str) -> IPAddress | None:
+    try:
+        return ip_address(text)
+    except ValueError:
+        return None
