@@ -23,6 +23,7 @@ ROWS: Final = (
     "fleet_moves",
     "agent_start",
     "packets",
+    "groups",
     "fanout",
     "under_load",
     "embedded",

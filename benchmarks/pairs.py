@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -30,13 +30,15 @@ from neti.dataplane.nftables import NftablesDataplane
 from neti.errors import NetiError
 from neti.host.network import set_overlay_route
 from neti.model import Host, Member
+from neti.model.groups import MemberPort
 from neti.ruleset.delta import Elements
 from neti.ruleset.enforce import PERMANENT
 from neti.ruleset.objects import Structure
 from neti.ruleset.plan import REVOKE_SECONDS
 from neti.ruleset.policy import structure
-from neti.ruleset.reach import elements_of, own_elements
+from neti.ruleset.reach import Element, elements_of, own_elements
 from neti.ruleset.replace import replacement
+from neti.ruleset.set_names import group_sets
 from neti.ruleset.surroundings import Surroundings
 from neti_lab import namespaces
 from neti_lab.wiring import Node, Wiring
@@ -90,7 +92,7 @@ class Pair:
 @contextlib.contextmanager
 def pairs(names: Sequence[str]) -> Iterator[dict[str, Pair]]:
     """By name: direct, tracked, dnat (one rule on the client), nebula, neti-SIZE, client-SIZE (Neti
-    there alone), 2014-SIZE."""
+    there alone), groups-SIZExCOUNT (Neti, where each of so many groups has a port), 2014-SIZE."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="neti-bench-")))
         made: dict[str, Pair] = {}
@@ -144,6 +146,10 @@ def _furnish(stack: ExitStack, folder: Path, pair: Pair) -> None:
     elif kind == "neti":
         pair.target = str(SERVER.overlay)
         _load_neti(folder, pair, int(size), (pair.client, pair.server))
+    elif kind == "groups":
+        pair.target = str(SERVER.overlay)
+        members, _, count = size.partition("x")
+        _load_neti(folder, pair, int(members), (pair.client, pair.server), groups=int(count))
     elif kind == "client":
         pair.target = str(SERVER.overlay)
         _load_neti(folder, pair, int(size), (pair.client,))
@@ -167,23 +173,35 @@ def _fleet(size: int) -> list[Member]:
     return [*others[:half], CLIENT, SERVER, *others[half:]]
 
 
-def _load_neti(folder: Path, pair: Pair, size: int, ends: Sequence[str]) -> None:
-    """What an agent has written once it is enforced: the strictest."""
+def _load_neti(
+    folder: Path, pair: Pair, size: int, ends: Sequence[str], *, groups: int = 0
+) -> None:
+    """What an agent has written once it is enforced: the strictest. ``groups``: each has a port,
+    and members are spread among them; the caller's is the last one."""
     path = folder / "neti.yml"
     path.write_text(yaml.safe_dump(configuration(str(folder / "state"))))
-    settings = load(path)
+    ports = [*range(20_000, 20_000 + groups - 1), PORT] if groups else []
+    listed = tuple(MemberPort((f"g-{n}",), "tcp", port, port) for n, port in enumerate(ports))
+    settings = replace(load(path), member_ports=listed)
+    around = Surroundings(uplinks=("eth0",), ssh_untracked=True, member_ports=listed)
     for namespace, this in ((pair.client, CLIENT), (pair.server, SERVER)):
         if namespace not in ends:
             continue
         host = Host(id=this.id, site=this.site, private=this.private, public=this.public)
         elements = Elements(revoke_seconds=REVOKE_SECONDS)
         elements.enforce(PERMANENT)
+        elements.look_at(where for n in range(groups) for where in group_sets(f"g-{n}"))
         wanted = [*own_elements(host, this.overlay)]
-        for present in _fleet(size):
-            wanted += elements_of(present, host=host, sites=settings.sites)
+        for number, present in enumerate(_fleet(size)):
+            own = list(elements_of(present, host=host, sites=settings.sites))
+            wanted += own
+            if groups:
+                last = present in (CLIENT, SERVER)
+                four, _ = group_sets(f"g-{groups - 1 if last else number % groups}")
+                wanted += [Element(four, one.key) for one in own if one.where == "peers4"]
         for element in wanted:
             elements.want(element.where, element.key, element.value)
-        rules = structure(settings, Surroundings(uplinks=("eth0",), ssh_untracked=True))
+        rules = structure(settings, around)
 
         write = partial(_write_neti, rules, elements, this.private)
         namespaces.call_inside(namespace, write)
