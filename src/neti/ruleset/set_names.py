@@ -40,7 +40,8 @@ _GROUP: Final = "group_"
 
 
 def group_sets(group: str) -> tuple[GroupSet, GroupSet]:
-    """The sets of a group, of IPv4 and IPv6. No name of a group has an underscore."""
+    """The sets of a group, of IPv4 and IPv6: ``group_app_4``, ``group_app_6``. No name of a group
+    has an underscore."""
     name = group.replace("-", "_")
     return GroupSet(f"{_GROUP}{name}_4"), GroupSet(f"{_GROUP}{name}_6")
 
