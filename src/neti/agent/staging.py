@@ -268,7 +268,9 @@ class Staging:
 
     def _enforced(self) -> dict[str, Any]:
         done = self._done("enforced")
-        return {**done, "requires": True} if self._core.stage.requires else done
+        requires = {"requires": True} if self._core.stage.requires else {}
+        ports = {"member_ports": True} if self._core.stage.ports == "in force" else {}
+        return {**done, **requires, **ports}
 
     def _enforced_already(self, request: Request) -> None:
         """By the record: the kernel is asked before anybody is told so."""

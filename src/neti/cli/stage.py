@@ -32,6 +32,7 @@ from neti.stage.evidence import Finding
 from neti.stage.stages import MAX_TRIAL_SECONDS, MIN_TRIAL_SECONDS
 from neti.words import counted, some
 
+_PORTS: Final = "What member_ports take away from members"
 _CLEAR: Final = "What goes in the clear to and from members that must be encrypted"
 
 
@@ -78,7 +79,8 @@ def enforce(
     """Drop what no rule lets in, on trial at first.
 
     Where a site says encrypt: require, also refuse what goes in the clear to and from its members.
-    On a host that is enforced already, that alone is on trial.
+    Where neti.yml has member_ports, also keep members out of the ports that these take away. On a
+    host that is enforced already, that alone is on trial.
 
     When the trial ends, the kernel itself goes back to shadow, with or without the agent, unless
     the trial was confirmed: by the agent, when all its evidence holds, or with --wait-for-confirm
@@ -88,7 +90,7 @@ def enforce(
     Refused if the SSH session in which you type it would no longer be let in, and while 'neti
     preview' lists ports in use: open them, or say that they may be shut. Required encryption is
     refused without registry_tls and 'neti registry strict', and while 'neti preview' lists what
-    still goes in the clear.
+    still goes in the clear; member_ports, while it lists members that use what they would shut.
 
     Exit code 0: confirmed, or begun with --no-follow. 1: refused, or the trial was not confirmed.
     130: you stopped watching, and the trial goes on.
@@ -128,11 +130,12 @@ def _say_enforced(answer: dict[str, Any], as_json: bool) -> None:
     first = f"{answer['said']}. W" if answer.get("said") else "enforced: w"
     requires = answer.get("requires")
     but = "but for SSH, ICMP, and what trusted and open_ports let through"
-    clear = [f"{_CLEAR} is refused too, {but}."] if requires else []
+    more = [f"{_CLEAR} is refused too, {but}."] if requires else []
+    more += [f"{_PORTS} is shut to them too."] if answer.get("member_ports") else []
     and_clear = ", and encryption is not required any more" if requires else ""
     say(
         f"{first}hat no rule lets in is dropped on this host, also after a reboot.",
-        *clear,
+        *more,
         f"→ 'neti relax' goes back to shadow: nothing is dropped{and_clear}",
     )
 
@@ -154,12 +157,13 @@ def _say_begun(answer: dict[str, Any], as_json: bool, *, operator: bool) -> None
 
 def _trial_of(of: list[str]) -> tuple[str, str]:
     """What the kernel does during such a trial, and to what it goes back."""
-    drops = "what no rule lets in is dropped"
-    if "encryption" not in of:
-        return drops, "shadow"
-    if "reject_all" in of:
-        return f"{drops}, and {_CLEAR[0].lower()}{_CLEAR[1:]} is refused", "shadow"
-    return f"{_CLEAR[0].lower()}{_CLEAR[1:]} is refused", "what it did before (enforced)"
+    words = {
+        "reject_all": "what no rule lets in is dropped",
+        "encryption": f"{_CLEAR[0].lower()}{_CLEAR[1:]} is refused",
+        "member_ports": f"{_PORTS[0].lower()}{_PORTS[1:]} is shut to them",
+    }
+    does = ", and ".join(words.get(one, one) for one in of)
+    return does, "shadow" if "reject_all" in of else "what it did before (enforced)"
 
 
 def _clock(seconds: float) -> str:
@@ -187,7 +191,8 @@ def _follow(settings: Settings, begun: dict[str, Any], as_json: bool, *, operato
         for line in _evidence(status.evidence):
             say(line)
         if confirmed:
-            _say_enforced({"requires": "encryption" in of}, as_json)
+            parts = {"requires": "encryption" in of, "member_ports": "member_ports" in of}
+            _say_enforced(parts, as_json)
         elif status.stage == "enforced":
             now = f"This host is enforced, as it was before{_clear(of)}"
             say(f"NOT confirmed: {_why(status)}. {now}.")
@@ -199,7 +204,8 @@ def _follow(settings: Settings, begun: dict[str, Any], as_json: bool, *, operato
 
 
 def _clear(of: list[str]) -> str:
-    return ", and encryption is not required" if "encryption" in of else ""
+    clear = ", and encryption is not required" if "encryption" in of else ""
+    return f"{clear}, and member_ports wait" if "member_ports" in of else clear
 
 
 def _watched(settings: Settings, end: str, *, operator: bool, quiet: bool) -> Status:
