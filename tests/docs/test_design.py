@@ -116,6 +116,7 @@ def _evidence() -> list[str]:
         unanswered=(),
         containers=(),
         clear=(),
+        kept_out=(),
     )
     return [finding.what for finding in findings(seen)]
 
@@ -125,4 +126,4 @@ def test_the_evidence_of_a_trial_is_all_there() -> None:
     design = (DOCS / "design/stages.md").read_text()
     assert _first_cells(design, "| piece | holds when |") == _evidence()
     safety = (DOCS / "safety.md").read_text()
-    assert re.findall(r"^\d+\. \*\*([a-z ]+)\*\*: ", safety, re.MULTILINE) == _evidence()
+    assert re.findall(r"^\d+\. \*\*([a-z _]+)\*\*: ", safety, re.MULTILINE) == _evidence()
