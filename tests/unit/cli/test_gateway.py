@@ -113,7 +113,7 @@ def test_one_that_is_not_registered_is_nobody_to_go_by(
     [
         {"public": None},
         {"public": "203.0.113.{}", "site": "vpc"},
-        {"public": "198.51.100.1"},  # as gw-1: nobody goes by either
+        {"public": "198.51.100.1"},  # as gw-1: only one of the two is there
         {"private": "192.0.2.{}"},  # not of its site: no agent believes it
     ],
 )
