@@ -162,20 +162,21 @@ def test_the_way_back_leads_back(
 
 
 @pytest.mark.parametrize(
-    ("encryption", "calls"),
+    ("encryption", "ports", "calls"),
     [
-        (None, ["status"]),
-        ({"require_configured": False, "requires": False}, ["status"]),
-        ({"require_configured": True, "requires": True}, ["status"]),
-        ({"require_configured": True, "requires": False}, ["status", "enforce"]),
+        (None, None, ["status"]),
+        ({"require_configured": False, "requires": False}, "none", ["status"]),
+        ({"require_configured": True, "requires": True}, "in force", ["status"]),
+        ({"require_configured": True, "requires": False}, None, ["status", "enforce"]),
+        (None, "waiting", ["status", "enforce"]),
     ],
 )
-def test_an_enforced_host_still_has_to_require_encryption(
-    tmp_path: Path, encryption: object, calls: list[str]
+def test_an_enforced_host_still_has_to_try_what_its_file_says(
+    tmp_path: Path, encryption: object, ports: str | None, calls: list[str]
 ) -> None:
-    """Where its neti.yml says so: that is a trial of its own."""
+    """Encryption and member_ports: that is a trial of its own."""
     program = tmp_path / "neti"
-    status = {"stage": "enforced", "encryption": encryption}
+    status = {"stage": "enforced", "encryption": encryption, "member_ports": ports}
     program.write_text(f"#!/bin/sh\necho \"$@\" >>{tmp_path}/called\necho '{json.dumps(status)}'\n")
     program.chmod(0o755)
     words = {"stage": "enforced", "command": str(program), "config": "/etc/neti/neti.yml"}

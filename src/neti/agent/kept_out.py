@@ -4,7 +4,7 @@ Must never do: take a member for kept out whom another rule lets in, or who shar
 one that is admitted.
 """
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final
@@ -13,7 +13,7 @@ from neti.agent.core import Core
 from neti.agent.shadow_log import ShadowLog
 from neti.fleet.groups import GroupIndex
 from neti.host.listeners import listeners
-from neti.model import IPAddress
+from neti.model import IPAddress, Member
 from neti.model.groups import Groups, MemberPorts
 from neti.ruleset.member_ports import admits_everybody, both, reached_by
 from neti.ruleset.reach import elements_of
@@ -45,6 +45,8 @@ def peers_at(core: Core, sources: Collection[bytes]) -> dict[bytes, tuple[Peer, 
     found: dict[bytes, tuple[Peer, ...]] = {}
     for member in members.fleet.members.values():
         road = members.road_of(member)
+        if not any(one.packed in sources for one in _all_of(member)):
+            continue
         for element in elements_of(member, host=host, sites=sites, road=road):
             if element.where not in ADDRESSES:
                 continue
@@ -53,6 +55,12 @@ def peers_at(core: Core, sources: Collection[bytes]) -> dict[bytes, tuple[Peer, 
                 peer = Peer(member.id, frozenset(groups.of(member)))
                 found[here] = (*found.get(here, ()), peer)
     return found
+
+
+def _all_of(member: Member) -> Iterator[IPAddress]:
+    yield from (member.private, member.overlay, *member.more)
+    if member.public is not None:
+        yield member.public
 
 
 def packed(address: str) -> bytes:
@@ -64,10 +72,9 @@ def admits_now(core: Core) -> MemberPorts:
     return both(core.settings.member_ports, core.stage.record.member_ports)
 
 
-def kept_from(core: Core, address: IPAddress, port: int, *, tried: bool) -> str:
-    """Why a member at this address does not get in by TCP, and what to write; empty: it does, or it
-    is no member. ``tried``: by the file alone, as it will be."""
-    ports = core.settings.member_ports if tried else admits_now(core)
+def kept_from(core: Core, address: IPAddress, port: int, ports: MemberPorts) -> str:
+    """Why a member at this address does not get in by TCP, by this policy, and what to write;
+    empty: it does, or it is no member."""
     if admits_everybody(ports):
         return ""
     peers = peers_at(core, {address.packed})

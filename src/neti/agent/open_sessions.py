@@ -10,16 +10,17 @@ from pathlib import Path
 from typing import Any, Final
 
 from neti.agent.core import Core
-from neti.agent.kept_out import kept_from
+from neti.agent.kept_out import admits_now, kept_from
 from neti.config import load
 from neti.errors import ConfigError
 from neti.model import IPAddress
 from neti.model.settings import Settings
 from neti.ruleset.desired import Membership
+from neti.ruleset.member_ports import both
 from neti.ruleset.set_names import SetName
 from neti.stage import way_in
 from neti.stage.stages import Stage
-from neti.stage.way_in import KeptFrom, OperatorSession
+from neti.stage.way_in import OperatorSession
 from neti.state.loaded import Loaded
 
 _IPV4: Final[tuple[SetName, ...]] = ("peers4", "tunnel_peers")
@@ -39,18 +40,23 @@ class OpenSessions:
         """Why the session in which a command was typed would not be let in. ``said``: its document;
         None: there is none. ``tried``: a trial of what the file's ``member_ports`` take away is
         about to begin."""
-        kept_out = self._kept_out(tried=tried)
+        kept_out = self._by_the_file if tried else self._by_both
         return way_in.refusal(said, self._core.settings, self.is_peer, kept_out)
 
     def shut_out(self) -> str:
         """For a trial's evidence; empty: nobody who is in would be kept out."""
         core = self._core
         sessions = core.out.ssh_sessions(way_in.ports(core.settings))
-        kept_out = self._kept_out(tried=core.stage.narrows)
+        kept_out = self._by_the_file if core.stage.narrows else self._by_both
         return way_in.shut_out(sessions, core.settings, self.is_peer, kept_out)
 
-    def _kept_out(self, *, tried: bool) -> KeptFrom:
-        return lambda address, port: kept_from(self._core, address, port, tried=tried)
+    def _by_the_file(self, address: IPAddress, port: int) -> str:
+        """As a trial of its ``member_ports`` would."""
+        return kept_from(self._core, address, port, self._core.settings.member_ports)
+
+    def _by_both(self, address: IPAddress, port: int) -> str:
+        """As it is now: by the file, and what is in force beside it."""
+        return kept_from(self._core, address, port, admits_now(self._core))
 
     def refuse_to_shut_out(self, said: Any, new: Settings) -> None:
         """Raises ConfigError where this host drops, or would begin to, by a new configuration which
@@ -60,12 +66,18 @@ class OpenSessions:
         core, record = self._core, self._core.stage.record
         if not way_in.drops(record, new):
             return
-        refused = way_in.refusal(said, new, self.is_peer)
+        then = both(new.member_ports, self._core.stage.record.member_ports)
+
+        def kept_then(address: IPAddress, port: int) -> str:
+            return kept_from(core, address, port, then)
+
+        refused = way_in.refusal(said, new, self.is_peer, kept_then)
         if record.stage is not Stage.SHADOW and self.typed_in(said) is not None:
             refused = None
         if refused is None:
             sessions = core.out.ssh_sessions(way_in.ports(core.settings, new))
-            refused = way_in.loses(sessions, core.settings, new, record, self.is_peer)
+            kept = self._by_both, kept_then
+            refused = way_in.loses(sessions, core.settings, new, record, self.is_peer, kept)
         if refused is not None:
             raise ConfigError(f"{refused}; 'neti reload --anyway', if that is meant")
 

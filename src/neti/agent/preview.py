@@ -62,7 +62,7 @@ def answer(
 
     def ended() -> None:
         try:
-            request.succeed(plain(replace(finish(), clear=clear, kept_out=kept_out)))
+            request.succeed(plain(_with_members(replace(finish(), clear=clear), kept_out)))
         except Exception as error:  # whatever is in /proc, the caller must get an answer
             request.fail(log.unexpected("the preview", error))
 
@@ -128,6 +128,17 @@ def running_view(shadow: ShadowLog, fleet: Membership, accepted: Mapping[Port, f
         trusted=fleet.settings.trusted,
         now=shadow.now(),
     )
+
+
+def _with_members(shown: Preview, kept: KeptOut | None) -> Preview:
+    """A port of which members are kept out is not one to which everybody gets."""
+    refused = {
+        port_name((row.protocol, row.port))
+        for row in (kept.ports if kept is not None else ())
+        if not row.waits
+    }
+    let_in = tuple(name for name in shown.let_in if name not in refused)
+    return replace(shown, let_in=let_in, kept_out=kept)
 
 
 def refused_of(fleet: Membership, address: IPAddress) -> Refused | None:

@@ -15,6 +15,7 @@ from neti.stage.losses import Loss, losses
 from neti.stage.preview import Row, unanswered
 from neti.stage.shadow import Port, port_name
 
+_NO_ROOM: Final = "ports that are not recorded, because the record of members is full"
 # The difference between two clocks: what came just before a trial must not count as refused by it.
 _ROUNDING: Final = 0.1
 
@@ -57,7 +58,8 @@ class ShadowEvidence:
         rows, _ = self._kept.waiting(self._accepted())
         if since is not None:
             rows = kept_out.since(rows, since + _ROUNDING)
-        return tuple(row.words() for row in kept_out.unanswered(rows))
+        words = tuple(row.words() for row in kept_out.unanswered(rows))
+        return (*words, _NO_ROOM) if self._shadow.unasked_full else words
 
     def _accepted(self) -> dict[Port, float]:
         try:

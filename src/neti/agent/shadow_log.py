@@ -38,7 +38,8 @@ _ELEMENTS_A_SECOND: Final = 250
 class ShadowLog:
     """Not thread-safe: the agent's loop owns it. ``fault``: why the last look failed, or None.
     ``faults``: what could not be read from disk. ``uncounted``: that the kernel does not count, in
-    words, or None."""
+    words, or None. ``unasked_full``: of members the kernel may have seen more than it had room for.
+    """
 
     def __init__(
         self, folder: Path, machine: str, reconciler: Reconciler, steady: SteadyClock
@@ -53,6 +54,7 @@ class ShadowLog:
         self._elements = 0
         self.unheard, self.unseen = Missed(), Missed()
         self.uncounted: str | None = None
+        self.unasked_full = False
         for sentence in self.faults:
             log.warning("state_fault", what=sentence)
         reconciler.on_emptying(self._last_look, self._emptied)
@@ -104,13 +106,14 @@ class ShadowLog:
         self.fault = None
         self.uncounted = uncounted(seen)
         self._elements = len(seen) + len(unasked)
+        self.unasked_full = _is_full(len(unasked))
         now = self.now()
         heard = sum(one.heard for one in seen)
         for missed, name, held in (
             (self.unheard, "unheard", heard),
             (self.unseen, "unseen", len(seen) - heard),
         ):
-            missed.look(counters.get(name, 0), now, full=held >= SEEN_SIZE - SEEN_SIZE // 16)
+            missed.look(counters.get(name, 0), now, full=_is_full(held))
         self.record.take(seen, now, listening=listening)
         self.unasked.take(unasked, now, listening=listening)
 
@@ -186,6 +189,11 @@ class ShadowLog:
     @property
     def _files(self) -> tuple[RecordFile, RecordFile]:
         return self._file, self._unasked
+
+
+def _is_full(held: int) -> bool:
+    """Whether a set of the kernel that holds so many may have had no room for more."""
+    return held >= SEEN_SIZE - SEEN_SIZE // 16
 
 
 def uncounted(seen: Iterable[Sighting]) -> str | None:

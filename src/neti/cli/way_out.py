@@ -104,7 +104,8 @@ def relax(config: Path, as_json: bool, seconds: int | None) -> None:
     """Go back to shadow: nothing is kept out.
 
     Required encryption ends with it: encrypt: require acts as prefer until 'neti enforce'. To give
-    up encryption alone, write prefer into the configuration, on all hosts.
+    up encryption alone, write prefer into the configuration, on all hosts. member_ports keep nobody
+    out any more, and wait for 'neti enforce'.
 
     What would be refused is recorded. It lasts across restarts and reboots, until 'neti enforce' or
     until reject_all is changed in the configuration. Works with the agent running, hung or gone,
@@ -112,7 +113,7 @@ def relax(config: Path, as_json: bool, seconds: int | None) -> None:
     with 1.
 
     With --for, the agent begins a trial when the time is over, whatever reject_all says, and of
-    required encryption too, where a site says so.
+    required encryption and member_ports too, where the configuration has them.
 
     \b
     Examples:

@@ -463,7 +463,8 @@ _KINDS: Final = (
     ),
     _critical(
         "trial_expired",
-        "The trial of `reject_all`, of required encryption, or of both ended unconfirmed: the "
+        "The trial of `reject_all`, of required encryption, of `member_ports`, or of several ended "
+        "unconfirmed: the "
         "kernel went back to what it did before. Of `reject_all` that is shadow: nobody is kept "
         "out",
         "The message says what was missing. Fix that, then `neti enforce`; or `neti relax`, if "

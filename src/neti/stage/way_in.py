@@ -180,6 +180,7 @@ def loses(
     after: Settings,
     record: Record,
     is_peer: Callable[[IPAddress], bool],
+    kept_from: tuple[KeptFrom, KeptFrom] = (_nothing, _nothing),
 ) -> str | None:
     """Why ``after`` must not take the place of ``before`` unless somebody says so: this host drops
     or is to drop, and an open session that ``before`` lets in would not be let in by ``after``. A
@@ -187,8 +188,8 @@ def loses(
     if not drops(record, after):
         return None
     for session in sessions:
-        was = covers(session, before, is_peer)
-        will = covers(session, after, is_peer)
+        was = covers(session, before, is_peer, kept_from[0])
+        will = covers(session, after, is_peer, kept_from[1])
         if was.covered and not will.covered:
             return (
                 f"the open SSH session {session} would not be let in again. Until now, "

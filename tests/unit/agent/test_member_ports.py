@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import replace
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from tests.support.agents import Box, World, world
 
 from neti.agent import kept_out as agent_kept_out
 from neti.agent import preview as agent_preview
+from neti.agent import shadow_log
 from neti.agent.figures import figures
 from neti.agent.shadow_evidence import ShadowEvidence
 from neti.agent.shadow_log import accept_losing
@@ -28,9 +29,9 @@ from neti.stage.shadow import Listener, Sighting
 from neti.stage.way_in import OperatorSession
 
 BOTH = {"ipv4", "ipv6"}
-DB: MemberPorts = (MemberPort(("app",), "tcp", 5432, 5432),)
+DB: tuple[MemberPort, ...] = (MemberPort(("app",), "tcp", 5432, 5432),)
 WIDER: MemberPorts = (MemberPort(("app", "web"), "tcp", 5432, 5432),)
-OTHER: MemberPorts = (MemberPort(("web",), "tcp", 80, 80),)
+OTHER: tuple[MemberPort, ...] = (MemberPort(("web",), "tcp", 80, 80),)
 CHAIN = "members_before"  # of what only the policy in force admits
 
 
@@ -258,7 +259,7 @@ def test_they_outlast_a_restart(fleet: World, booted: bool) -> None:
     if booted:
         fleet.boot, box.dataplane.table = "boot-2", None
     again(fleet, box)
-    assert in_force(box) == (*OTHER, *DB)  # type: ignore[misc]
+    assert in_force(box) == (*OTHER, *DB)
     assert waits(box)
     assert narrowed(box) == set()
 
@@ -380,6 +381,44 @@ def test_the_operators_own_session_is_not_shut_out(fleet: World) -> None:
     assert not found["way in"].holds
 
 
+def test_a_file_does_not_shut_out_an_open_session_of_a_member_that_no_group_lets_in(
+    fleet: World,
+) -> None:
+    """While ssh_whitelist has it, that lets it in; taken out of there it would be kept out."""
+    whitelist = (ip_network("198.51.100.200/32"), ip_network("10.0.0.3/32"))
+    box = started(fleet, DB, ssh_whitelist=whitelist)
+    box.sessions = [
+        OperatorSession(
+            client=ip_address("10.0.0.3"),
+            client_port=5000,
+            local=ip_address("10.0.0.1"),
+            local_port=22,
+            found="connection",
+            sure=True,
+            how="",
+        )
+    ]
+    box.ask("enforce", wait=True, seconds=60)
+    box.ask("confirm")
+    less = replace(box.settings, ssh_whitelist=whitelist[:1])
+    box.new_settings = less
+    assert "10.0.0.3 is the address of member ec2-3" in box.ask("reload")["error"]
+    box.new_settings = replace(less, member_ports=(*DB, MemberPort(("web",), "tcp", 22, 22)))
+    assert "error" not in box.ask("reload")
+
+
+@pytest.mark.usefixtures("listening")
+def test_a_record_that_is_full_is_no_evidence(
+    fleet: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shadow_log, "SEEN_SIZE", 4)
+    box = enforced(fleet)
+    evidence = ShadowEvidence(box.running.core, box.running.shadow)
+    came = [Sighting(ip_address("10.0.0.2"), "tcp", port, 4, 0.0) for port in (1, 2, 3, 4)]
+    box.dataplane.unasked_seen = came
+    assert any("the record of members is full" in one for one in evidence.kept_out())
+
+
 # --- what is recorded, and shown ---
 
 POSTGRES = Listener("tcp", 5432, ip_address("0.0.0.0"))
@@ -432,6 +471,8 @@ def test_who_is_kept_out_for_good_is_shown_as_that(fleet: World) -> None:
     assert found.kept_out.state == "in force"
     assert [(row.waits, row.top[0].id) for row in found.kept_out.ports] == [(False, "ec2-3")]
     assert [one.address for row in found.ports for one in row.top] == ["10.0.0.9"]
+    box.dataplane.seen += [Sighting(ip_address("10.0.0.3"), "tcp", 5433, 4, 0.0)]
+    assert shown(box).let_in == ()  # only members came there, and they are kept out
     assert found.kept_out.suggestion == ("member_ports:", "  5432/tcp: [app]")
     text = "\n".join(lines(found))
     assert "Members that member_ports keep out:" in text

@@ -18,6 +18,7 @@ description:
   - C(shadow) runs C(neti relax), whether an agent answers or not. A host that is in shadow only
     until its next trial is relaxed too.
   - Where neti.yml requires encryption, a host that is enforced without it gets a trial of that.
+    Likewise of C(member_ports) that are waiting.
   - Does nothing on a host that is there already. In check mode the agent is only asked.
 options:
   stage:
@@ -119,7 +120,10 @@ def next_trial(status: dict[str, Any]) -> bool:
 
 
 def not_encrypted(status: dict[str, Any]) -> bool:
-    """Whether an enforced host is to require encryption, and does not yet: that is a trial too."""
+    """Whether an enforced host is to require encryption, or keep members out by C(member_ports),
+    and does not yet: that is a trial too."""
+    if status.get("member_ports") == "waiting":
+        return True
     encryption = status.get("encryption") or {}
     return bool(encryption.get("require_configured")) and not encryption.get("requires")
 
