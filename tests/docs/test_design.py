@@ -12,7 +12,7 @@ from neti.control.protocol import SOCKET_NAME
 from neti.identity import cache
 from neti.ruleset.policy import SETS
 from neti.stage.evidence import Observed, findings
-from neti.state import folder, marks
+from neti.state import folder, location, marks
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -69,7 +69,7 @@ def test_every_file_of_the_state_folder_has_its_row() -> None:
     cells = _first_cells((DOCS / "design/state.md").read_text(), "| name | holds | written |")
     assert {cell.strip("`") for cell in cells} == {
         *folder._OF_ONE_MACHINE,
-        folder.GOOD_CONFIG,
+        location.GOOD_CONFIG,
         marks.DOWN,
         marks.RELAXED,
         cache.FILE_NAME,

@@ -14,8 +14,8 @@ from typing import Final
 from neti import log
 from neti.agent.core import Core
 from neti.errors import NetiError
-from neti.state.folder import GOOD_CONFIG
 from neti.state.gone import GONE_FILE
+from neti.state.location import GOOD_CONFIG
 
 _LOOK_EVERY: Final = 30.0
 

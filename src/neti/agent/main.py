@@ -42,8 +42,9 @@ from neti.model.problems import Problems
 from neti.model.settings import DEFAULT_STATE, Settings
 from neti.registry.opening import open_registry, servers
 from neti.state import elsewhere
-from neti.state.folder import GOOD_CONFIG, StateFolder
+from neti.state.folder import StateFolder
 from neti.state.last_good import load_or_last_good
+from neti.state.location import GOOD_CONFIG
 
 
 def run(config: Path, log_format: log.Format = "text") -> None:

@@ -24,7 +24,7 @@ from neti.host.systemd import notify, notify_reloading
 from neti.model import Encrypt
 from neti.model.settings import Settings
 from neti.ruleset.reach import encryption, requiring
-from neti.state.folder import GOOD_CONFIG
+from neti.state.location import GOOD_CONFIG
 from neti.words import some
 
 NEED_RESTART: Final = (

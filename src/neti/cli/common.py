@@ -13,12 +13,11 @@ from neti.cli.output import explain
 from neti.config import DEFAULT_PATH
 from neti.errors import NetiError
 from neti.model.settings import Settings
-from neti.registry import Registry
-from neti.registry.opening import open_registry, open_zookeeper
 from neti.words import some
 
 if TYPE_CHECKING:
     from neti.oneshot.registered import Seen
+    from neti.registry import Registry
     from neti.registry.zookeeper.registry import ZooKeeperRegistry
 
 _VERSION: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})*")
@@ -82,8 +81,10 @@ def settings_in_force_or_refused(config: Path) -> tuple[Settings, bool]:
 
 
 @contextmanager
-def registry_of(settings: Settings) -> Iterator[Registry]:
+def registry_of(settings: Settings) -> "Iterator[Registry]":
     """The registry for one command, by this host's own site where that is known."""
+    from neti.registry.opening import open_registry
+
     registry = open_registry(settings, site_of(settings), make=False)
     try:
         yield registry
@@ -142,6 +143,8 @@ def site_of(settings: Settings) -> str | None:
 @contextmanager
 def zookeeper_opened(settings: Settings) -> "Iterator[ZooKeeperRegistry]":
     """For operators' commands: rights, records and servers are only ZooKeeper's. Closed again."""
+    from neti.registry.opening import open_zookeeper
+
     registry = open_zookeeper(settings, site_of(settings), timeout=OPERATORS_SECONDS)
     try:
         yield registry

@@ -21,7 +21,7 @@ from neti.errors import ConfigError, NetiError, RegistryError
 from neti.host import ssh_session
 from neti.model.settings import Settings
 from neti.monitoring.status import status_of
-from neti.state.location import is_guessed, state_folder
+from neti.state.location import in_force, is_guessed, state_folder
 
 _TAG_PAUSE: Final = 2.0  # seconds between questions to AWS, which answers all hosts of an account
 _WAKES: Final = (
@@ -94,6 +94,8 @@ def _overlay(folder: Path) -> str | None:
 
 def _readable_folder(config: Path) -> Path:
     """Where the state is. Who may not read the configuration finds it where it usually is."""
+    if (folder := in_force(config)) is not None:
+        return folder
     try:
         return settings_in_force(config).table_files_path
     except ConfigError as error:

@@ -19,7 +19,7 @@ from neti.control.protocol import SOCKET_NAME
 from neti.errors import ConfigError, NetiError
 from neti.model.problems import Problem, Severity
 from neti.monitoring.status import Status, status_of
-from neti.state.location import state_folder
+from neti.state.location import in_force, state_folder
 from neti.words import counted, listed, some
 
 _SAID: Final = {
@@ -50,15 +50,23 @@ def status(config: Path, as_json: bool) -> None:
     Exit code 0: all is well. 1: something is wrong, or no agent answers. 2: the configuration is
     not valid, so the agent could not start again with it.
     """
-    folder, refused = _folder(config)
+    same, refused = in_force(config), False
+    if same is None:
+        folder, refused = _folder(config)
+    else:
+        folder = same
     try:
         answer = ask(folder, "status", then="'neti status' says what disk and kernel know")
     except AgentForbidden:
         raise
     except AgentUnreachable as away:
+        if same is not None:
+            _folder(config)  # it says what an agent that starts now would refuse
         _say_what_is_known(folder, away, as_json)
         sys.exit(1)
     seen = status_of(answer)
+    if same is not None and seen.version != __version__:
+        _, refused = _folder(config)
     if as_json:
         print_json(answer)
     else:

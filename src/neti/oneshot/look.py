@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final, Literal
 
+from neti import __version__
 from neti.clock import SystemClock, boot_id
 from neti.control.client import AgentForbidden, AgentSilent, AgentUnreachable
 from neti.dataplane.conntrack_limit import read_fill
@@ -26,7 +27,7 @@ from neti.ruleset.objects import NO_TABLE
 from neti.stage.taking_up import take_up
 from neti.state.folder import StateFolder
 from neti.state.last_good import load_or_last_good
-from neti.state.location import is_guessed, state_folder
+from neti.state.location import in_force, is_guessed, state_folder
 from neti.state.stage import stage_found
 
 # A difference between agent and kernel is repaired within two seconds, and then it is no alarm.
@@ -50,17 +51,21 @@ def verdict(
 def _look(config: Path, ask: Callable[[Path], Status]) -> Situation:
     blind: list[str] = []
     settings: Settings | None = None
-    try:
-        settings, refused = load_or_last_good(config)
-        folder = settings.table_files_path
-    except ConfigError as error:
-        refused, folder = error, state_folder(config)
-    fault = _config_fault(config, refused, blind) if refused is not None else None
-    if settings is None and (is_guessed(config) or not folder.is_dir()):
-        return Situation(config_fault=fault, blind=tuple(blind))  # nothing says where to look
+    fault, told, same = None, None, in_force(config)
+    if same is not None:
+        folder, told = same, _ask(same, ask, blind)
+    if told is None or not _suffices(told[0]):
+        try:
+            settings, refused = load_or_last_good(config)
+            folder = settings.table_files_path
+        except ConfigError as error:
+            refused, folder = error, state_folder(config)
+        fault = _config_fault(config, refused, blind) if refused is not None else None
+        if settings is None and (is_guessed(config) or not folder.is_dir()):
+            return Situation(config_fault=fault, blind=tuple(blind))  # nothing says where to look
     # Even in a folder that is refused now, such as one that everyone can write to: the agent that
     # runs there knows this host, and whoever else answers cannot take away that the folder is bad.
-    status, agent, says = _ask(folder, ask, blind)
+    status, agent, says = told if told is not None else _ask(folder, ask, blind)
     kernel, broken = _kernel(folder, blind), _road(settings, status, blind)
     return Situation(
         config_fault=fault,
@@ -74,6 +79,11 @@ def _look(config: Path, ask: Callable[[Path], Status]) -> Situation:
         wished=_wished(settings) if status is None and settings is not None else None,
         road=broken,
     )
+
+
+def _suffices(status: Status | None) -> bool:
+    """Whether the agent that has this very file in force tells all that settings are asked for."""
+    return status is not None and status.version == __version__ and status.encryption is None
 
 
 def _wished(settings: Settings) -> bool | None:

@@ -49,6 +49,7 @@ from neti.state import journal, marks, public, records
 from neti.state.gone import GONE_FILE, GoneJournal
 from neti.state.journal import MembersJournal
 from neti.state.loaded import Fault, Foreign, Loaded, StateError
+from neti.state.location import GOOD_CONFIG
 from neti.state.records import Self
 from neti.state.written import Written
 
@@ -67,7 +68,6 @@ _OF_ANY_FORMAT: Final = _KEEPS_ENFORCED | {KEY_FILE, GROUPS_FILE}
 # As ``durable.line`` spells it. Only for what people are told of a file that is torn.
 _CONFIRMED: Final = b'"confirmed":true'
 _DOCUMENT_AT_MOST: Final = 8 << 20
-GOOD_CONFIG: Final = "neti.yml.good"
 _OF_ONE_MACHINE: Final = (
     "session.json",
     KEY_FILE,

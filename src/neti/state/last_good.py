@@ -9,9 +9,9 @@ from pathlib import Path
 from neti.config import load
 from neti.errors import ConfigError
 from neti.model.settings import DEFAULT_STATE, Settings
-from neti.state.folder import GOOD_CONFIG, StateFolder
+from neti.state.folder import StateFolder
 from neti.state.loaded import StateError
-from neti.state.location import named_in, noted
+from neti.state.location import GOOD_CONFIG, named_in, noted
 from neti.words import counted
 
 

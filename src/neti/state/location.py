@@ -15,6 +15,7 @@ from neti import files
 from neti.state import elsewhere
 
 DEFAULT_STATE: Final = Path("/var/lib/neti")
+GOOD_CONFIG: Final = "neti.yml.good"  # the agent's copy of the file that is in force
 _AT_MOST: Final = 4 << 20
 _LINE: Final = re.compile(
     rb"^[ \t]*[\"']?table_files_path[\"']?[ \t]*:[ \t]+[\"']?(/[^\"'#\s]*)", re.MULTILINE
@@ -28,6 +29,19 @@ def named_in(config: Path) -> Path | None:
     except (OSError, RuntimeError):  # a link that leads to itself
         return None
     return None if found is None else Path(found[1].decode(errors="surrogateescape"))
+
+
+def in_force(config: Path) -> Path | None:
+    """The folder of the agent that has this very file in force, by its own copy there: then nobody
+    needs a schema to know that it is valid, for an agent of the same version that answers. None: it
+    is another file, or this user may not compare them."""
+    folder = named_in(config) or noted(config) or DEFAULT_STATE
+    try:
+        content = files.read(config.resolve(), _AT_MOST)
+        same = files.read(folder / GOOD_CONFIG, len(content)) == content
+    except (OSError, RuntimeError):
+        return None
+    return folder if same and content else None
 
 
 def is_guessed(config: Path) -> bool:

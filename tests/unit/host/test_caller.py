@@ -147,7 +147,7 @@ def test_a_tree_that_is_laid_out(
     registry = SimpleNamespace(
         plan_init=lambda *_, **__: planned, init=lambda _: (), close=lambda: None, in_the_way=str
     )
-    monkeypatch.setattr("neti.cli.common.open_zookeeper", lambda *_, **__: registry)
+    monkeypatch.setattr("neti.registry.opening.open_zookeeper", lambda *_, **__: registry)
     neti("registry", "init", "--dry-run", "-c", config)
     assert_silent(syslog)
     neti("registry", "init", "-c", config)

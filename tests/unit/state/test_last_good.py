@@ -211,7 +211,7 @@ def test_a_registry_that_is_away_leaves_what_is_known_here(
 ) -> None:
     """The agent knows the members' addresses, the disk what the kernel should hold."""
     config.write_text(WITH_IDENTITY.format(config.parent))
-    monkeypatch.setattr("neti.cli.common.open_registry", _away)
+    monkeypatch.setattr("neti.registry.opening.open_registry", _away)
     monkeypatch.setattr("neti.oneshot.plan.open_registry", _away)
     refused = neti("lease", "list", "-c", config)
     assert refused.exit_code == 1
