@@ -11,7 +11,7 @@ from neti.cli.output import explain, print_json, say
 from neti.config import load
 from neti.errors import NetiError
 from neti.host import caller
-from neti.oneshot.admission import without_record
+from neti.oneshot.admission import patterns_of, without_record
 from neti.words import counted, some
 
 
@@ -20,7 +20,11 @@ from neti.words import counted, some
 @config_option
 @json_option
 @click.option("--dry-run", is_flag=True, help="Show what would change; change nothing.")
-@click.option("--anyway", is_flag=True, help="Turn it on even if hosts would be kept out.")
+@click.option(
+    "--anyway",
+    is_flag=True,
+    help="Turn it on even if hosts would be kept out, or off even if groups have patterns.",
+)
 @if_interrupted("if it was to change, whether it has is not known\n→ neti registry admission")
 def admission(word: str | None, config: Path, as_json: bool, dry_run: bool, anyway: bool) -> None:
     """Say whether a new host needs an operator's word.
@@ -30,14 +34,15 @@ def admission(word: str | None, config: Path, as_json: bool, dry_run: bool, anyw
     certificate that registers under a new id has it from then on.
 
     It is not turned on while a host holds a lease and has no record, because that host could not
-    register any more. Such hosts are named.
+    register any more. Such hosts are named. It is not turned off while a group has patterns,
+    because whoever has a certificate could begin a host that fits one.
 
     \b
     Example, with an operator's certificate in the configuration:
       neti registry admission on -c operator.yml
     """
-    if anyway and word != "on":
-        raise click.UsageError("--anyway belongs to 'admission on'")
+    if anyway and word is None:
+        raise click.UsageError("--anyway belongs to 'admission on' and 'admission off'")
     from neti.registry.zookeeper import admission as work
 
     with zookeeper_opened(load(config)) as registry:
@@ -49,9 +54,18 @@ def admission(word: str | None, config: Path, as_json: bool, dry_run: bool, anyw
                 )
             )
             missing = without_record(registry)
+            patterns = patterns_of(registry) if word == "off" and before else {}
         changes = word is not None and before != (word == "on")
         if word == "off" and interrupted:
             raise NetiError(work.INTERRUPTED)
+        if patterns and not anyway:
+            listed = (f"{name}: {some(ids)}" for name, ids in patterns.items())
+            raise NetiError(
+                f"admission was not turned off, because groups have patterns ({'; '.join(listed)}):"
+                " whoever has a certificate could begin a host that fits one, and be in the group\n"
+                "→ neti group show GROUP, and name the ids in place of patterns\n"
+                "→ neti registry admission off --anyway"
+            )
         if word == "on" and changes and missing and not anyway:
             raise NetiError(
                 f"admission was not turned on, because {_hold(missing)} and could not register any "

@@ -3,6 +3,7 @@
 Must never do: change anything.
 """
 
+import contextlib
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from neti import files
 from neti.errors import NetiError
 from neti.registry import OperatorRegistry, admitted
 from neti.registry.admitted import Asked
+from neti.registry.groups import GroupsUnreadable, decode
 
 
 def read(source: str) -> list[Asked]:
@@ -24,6 +26,16 @@ def read(source: str) -> list[Asked]:
     except OSError as error:
         raise NetiError(f"{source} cannot be read: {error.strerror}") from error
     return admitted.read(raw, source)
+
+
+def patterns_of(registry: OperatorRegistry) -> dict[str, list[str]]:
+    """By group, its patterns: if anybody might begin a host, anybody could be in it. What cannot
+    be read nobody follows."""
+    with contextlib.suppress(GroupsUnreadable):
+        lines = decode(registry.setting("groups")).lines
+        every = {name: [one.pattern for one in of if one.is_pattern] for name, of in lines.items()}
+        return {name: patterns for name, patterns in every.items() if patterns}
+    return {}
 
 
 def without_record(registry: OperatorRegistry) -> list[str]:
