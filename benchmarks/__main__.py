@@ -36,6 +36,7 @@ ROWS: Final = (
     "encrypted_fleet",
     "wireguard_peers",
     "gateway",
+    "gateway_road",
     "connect_hook",
 )
 

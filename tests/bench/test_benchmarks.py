@@ -17,6 +17,7 @@ from benchmarks import (
     embedded,
     encrypted_fleet,
     gateway,
+    gateway_road,
     pipeline2014,
     proofs,
     whole_agents,
@@ -161,7 +162,10 @@ def test_a_lab_of_whole_agents_is_gone_when_measuring_fails(
 @pytest.mark.zookeeper
 @pytest.mark.parametrize(
     "row",
-    [audit, change, connect_hook, embedded, encrypted_fleet, gateway, proofs, wireguard_peers],
+    [
+        *(audit, change, connect_hook, embedded, encrypted_fleet, gateway, gateway_road, proofs),
+        wireguard_peers,
+    ],
 )
 def test_a_row_runs_in_its_smallest_form(row: ModuleType) -> None:
     require_root()

@@ -6,6 +6,7 @@ Hosts without a public address, all of one private range: see ``tests.support.ga
 import os
 import socket
 import struct
+import subprocess
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -114,6 +115,29 @@ def test_a_source_that_is_checked_by_its_route_passes(two: Fleet, strict: int) -
         Server(host.net, host.name, 7000)
     for one, other in ((A, B), (B, A), (A, OPEN), (OPEN, A), (EC2_1, B), (B, EC2_1)):
         assert two.calls(one, other), (one.id, other.id)
+
+
+def test_a_clouds_check_of_source_and_destination_may_stay_on(two: Fleet) -> None:
+    """Each packet on a gateway's wire is from or to its own address, whichever way it goes."""
+    for gateway in EVERY:
+        nft(
+            two[gateway].name,
+            "table ip check { "
+            "chain come { type filter hook prerouting priority -500; "
+            f"iifname eth0 ip daddr != {gateway.private} counter drop; }}; "
+            "chain go { type filter hook postrouting priority 1000; "
+            f"oifname eth0 ip saddr != {gateway.private} counter drop; }}; }}",
+        )
+    servers = [Server(two[one].net, two[one].name, 7000) for one in (A, B, OPEN)]
+    for one, other in ((A, B), (B, A), (A, OPEN), (OPEN, A)):
+        assert two.calls(one, other), (one.id, other.id)
+    assert all(server.callers for server in servers)
+    for gateway in EVERY:
+        words = ["nft", "list", "table", "ip", "check"]
+        held = subprocess.run(
+            ["ip", "netns", "exec", two[gateway].name, *words], capture_output=True, check=True
+        )
+        assert held.stdout.count(b"packets 0 bytes 0") == 2, gateway.id
 
 
 def test_strangers_and_forgers_get_nothing_through(two: Fleet) -> None:

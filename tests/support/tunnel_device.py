@@ -28,6 +28,7 @@ class TunnelDevice:
         self._private = new_key()
         self.key = public_half(self._private)
         self._running = ExitStack()
+        self.programs: tuple[int, ...] = ()  # that carry its packets
         self._door = self._start()
 
     def _start(self) -> WireGuard:
@@ -38,7 +39,8 @@ class TunnelDevice:
             self._running.callback(inside, road.delete_link)
             door = self._running.enter_context(closing(inside(KernelWireGuard)))
         else:
-            door = started(self._running, self._namespace)[1]
+            program, door = started(self._running, self._namespace)
+            self.programs = (program,)
         door.configure(self._private, self._port)
         inside(partial(road.set_link, self._mtu))
         inside(road.set_rule)

@@ -372,7 +372,10 @@ _FIREWALL_CMD = "firewall-cmd --permanent --zone=trusted"
         ("ip", "filter", ["INPUT"], "iptables -t filter -I INPUT -s SOURCES -j ACCEPT"),
         ("ip6", "filter", ["INPUT"], "ip6tables -t filter -I INPUT -s SOURCES -j ACCEPT"),
         ("ip", "filter", ["INPUT", "ufw-before-input"], "ufw allow from SOURCES (one at a time)"),
-        ("inet", "firewalld", ["x"], f"{_FIREWALL_CMD} --add-source=SOURCES (one at a time)"),
+        (
+            *("inet", "firewalld", ["x"]),
+            f"{_FIREWALL_CMD} --add-source=SOURCES (one at a time), then firewall-cmd --reload",
+        ),
     ],
 )
 def test_the_line_to_add_is_its_keepers_own(
@@ -507,7 +510,11 @@ def test_the_agent_names_them_and_goes_on_without() -> None:
         ),
         (
             Table("inet", "firewalld", "nft", {"f": Chain("f", "forward", True)}),
-            "firewall-cmd --permanent --zone=ZONE-OF-THE-UPLINK --add-forward",
+            (
+                "firewall-cmd --permanent --zone=ZONE --add-interface=UPLINK; "
+                "firewall-cmd --permanent --zone=ZONE --add-forward; "
+                "firewall-cmd --reload (ZONE: the uplink's)"
+            ),
         ),
         (
             Table("inet", "f;id", "nft", {"f": Chain("f", "forward", True)}),

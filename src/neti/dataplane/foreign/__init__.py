@@ -254,7 +254,10 @@ def _advice(table: Table, chain: Chain) -> str:
     """A command that lets members through, for the program that keeps the table. Whoever may make a
     table chooses its name, and an operator may paste the command as root."""
     if table.name == "firewalld":
-        return "firewall-cmd --permanent --zone=trusted --add-source=SOURCES (one at a time)"
+        return (
+            "firewall-cmd --permanent --zone=trusted --add-source=SOURCES (one at a time), then "
+            "firewall-cmd --reload"
+        )
     if "ufw-before-input" in table.chains or "ufw6-before-input" in table.chains:
         return "ufw allow from SOURCES (one at a time)"
     if table.kind == "iptables-legacy" or (
@@ -279,7 +282,12 @@ def _relaying(table: Table, chain: Chain) -> str:
     if table.family == "ip6":
         return ""
     if table.name == "firewalld":
-        return "firewall-cmd --permanent --zone=ZONE-OF-THE-UPLINK --add-forward"
+        # Only between interfaces that the zone names: the default zone's need not be.
+        permanent = "firewall-cmd --permanent --zone=ZONE"
+        return (
+            f"{permanent} --add-interface=UPLINK; {permanent} --add-forward; "
+            "firewall-cmd --reload (ZONE: the uplink's)"
+        )
     if "ufw-before-forward" in table.chains:
         return f"ufw route allow proto udp from any port {first}:{last}"
     if table.kind == "iptables-legacy" or (
