@@ -10,7 +10,11 @@ from neti.model.groups import GroupLine, Groups, MemberPort
 from neti.registry.groups import encode
 from neti.registry.memory import MemoryRegistry
 
-PORTS = (MemberPort(("db",), "tcp", 5432, 5432), MemberPort(("ops", "members")))
+PORTS = (
+    MemberPort(("db",), "tcp", 5432, 5432),
+    MemberPort(("ops", "members"), "tcp", 80, 80),
+    MemberPort(("ops",)),
+)
 
 
 @pytest.fixture
