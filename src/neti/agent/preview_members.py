@@ -25,7 +25,9 @@ def members_kept_out(core: Core, shadow: ShadowLog) -> told.KeptOut | None:
     accepted, _ = may_be_lost(shadow.folder)
     look, ahead = KeptOut(core, shadow), shadow.shown(0.0)
     waiting, around = look.waiting(accepted)
-    refused, _ = look.refused(accepted) if state != "waiting" or _some(core) else ([], around)
+    if state == "in force":
+        waiting = []  # what is recorded came before, and counts among the others since
+    refused = look.refused(accepted)[0] if core.stage.record.member_ports is not None else []
     ports = core.settings.member_ports
     missing = kept_out.suggested(ports, kept_out.unanswered(waiting), around)
     return told.KeptOut(
@@ -37,11 +39,6 @@ def members_kept_out(core: Core, shadow: ShadowLog) -> told.KeptOut | None:
         suggestion=tuple(kept_out.text_of(missing.ports)),
         commands=kept_out.commands_of(missing),
     )
-
-
-def _some(core: Core) -> bool:
-    """Whether others are in force."""
-    return core.stage.record.member_ports is not None
 
 
 def _told(

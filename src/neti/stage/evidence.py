@@ -102,6 +102,8 @@ def _registry(seen: Observed) -> Finding:
 def _members(seen: Observed) -> Finding:
     if not seen.peers:
         return Finding("members", True, "this host has no peers")
+    if not seen.admitted and seen.losing and seen.kept_out:
+        return Finding("members", True, "all that members sent was kept out, which was accepted")
     if seen.admitted_before and not seen.admitted:
         return Finding(
             "members",

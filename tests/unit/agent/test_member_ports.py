@@ -333,7 +333,10 @@ def test_evidence_counts_whom_they_keep_out(fleet: World) -> None:
     box.dataplane.expire()
     fleet.pass_time(20)
     assert in_force(box) is None
-    # Who says so beforehand accepts it.
+    # Who says so beforehand accepts it, even if members have sent nothing else.
+    box.dataplane.counted = {"admitted": 10}
+    fleet.pass_time(31)
+    box.dataplane.counted = {"admitted": 20}
     box.ask("enforce", seconds=60, anyway=True)
     fleet.pass_time(45)
     assert in_force(box) == DB
@@ -466,6 +469,8 @@ def test_who_is_kept_out_for_good_is_shown_as_that(fleet: World) -> None:
     """The kernel records such a member as it does a stranger, who is not among these."""
     box = confirmed(fleet)
     box.dataplane.seen = [Sighting(ip_address(f"10.0.0.{n}"), "tcp", 5432, 4, 0.0) for n in (3, 9)]
+    # From before the trial.
+    box.dataplane.unasked_seen = [Sighting(ip_address("10.0.0.3"), "tcp", 5433, 4, 0.0)]
     found = shown(box)
     assert found.kept_out is not None
     assert found.kept_out.state == "in force"
