@@ -12,7 +12,6 @@ from neti import durable
 from neti.monitoring.check import judge
 from neti.monitoring.situation import KernelLook, Level, Limits, Situation
 from neti.monitoring.status import Status
-from neti.ruleset.objects import ORDERED
 from neti.state.folder import KEY_FILE, STAGE_FILE
 from simulation.host import SimulatedHost
 from simulation.truth import Truth, Word
@@ -241,7 +240,7 @@ def believed(world: World, truth: Truth, host: SimulatedHost) -> Found:
     if state.structure is None:
         yield "there is no table, and no problem says so"
         return
-    for where in ORDERED:
+    for where in agent.core.members.elements.sets:
         held = dict(state.elements.get(where, {}))
         if held != dict(agent.core.members.elements.kernel[where]):
             yield f"{where} in the kernel is not what the agent believes it is"
