@@ -22,6 +22,7 @@ ROWS: Final = (
     "change",
     "fleet_moves",
     "agent_start",
+    "commands",
     "packets",
     "groups",
     "fanout",
