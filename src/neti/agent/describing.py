@@ -14,8 +14,8 @@ from neti.agent.core import Core
 from neti.agent.in_the_clear import has_no_device
 from neti.ruleset.reach import requires_everywhere
 
-# Stage, codes, what is said of encryption, and the port of its tunnel.
-Told = tuple[str, tuple[str, ...], str, int | None]
+# Stage, codes, what is said of encryption, the port of its tunnel, and the stage of member_ports.
+Told = tuple[str, tuple[str, ...], str, int | None, str]
 _EVERY: Final = 60.0  # seconds between checks whether what was told is still true
 
 
@@ -38,7 +38,8 @@ class Describing:
     def _said(self) -> Told:
         core = self._core
         port = core.settings.tunnel_port if core.own_key.wanted else None
-        return core.stage.word, own_codes(core), _encryption(core), port
+        ports = core.stage.ports.replace(" ", "-")
+        return core.stage.word, own_codes(core), _encryption(core), port, ports
 
     def describe(self) -> None:
         core = self._core

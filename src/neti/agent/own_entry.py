@@ -117,10 +117,11 @@ def own_detail(
     problems: tuple[str, ...] = (),
     encryption: str = "",
     tunnel_port: int | None = None,
+    member_ports: str = "",
 ) -> bytes:
     """The document that operators read: who runs here, in which version and stage. ``problems``:
-    codes of what is wrong on this host. ``encryption``, ``tunnel_port``: see
-    ``neti.registry.detail``."""
+    codes of what is wrong on this host. ``encryption``, ``tunnel_port``,
+    ``member_ports``: see ``neti.registry.detail``."""
     return detail.encode(
         detail.Document(
             name=socket.gethostname(),
@@ -130,5 +131,6 @@ def own_detail(
             problems=problems,
             encryption=encryption,
             tunnel_port=tunnel_port,
+            member_ports=member_ports,
         )
     )

@@ -289,6 +289,9 @@ def _print_table(rows: list[Row], away: list[Row]) -> None:
     shown_rows = [*rows, *(row for row in away if row["id"] not in cut)]
     here = [{**row, "stage": row["stage"] or row["state"]} for row in shown_rows]
     columns = _COLUMNS if _encrypts(rows) else _COLUMNS[:-1]
+    # Where nobody has any, the column is only in the way.
+    if any(row.get("member_ports") not in (None, "?", "none") for row in rows):
+        columns = (*columns, "member_ports")
     if any(row["gateway"] for row in rows):
         columns = (*columns, "gateway")
     shown = [[printable(row.get(column) or "-") for column in columns] for row in here]

@@ -32,8 +32,8 @@ class Document:
     ``encryption``: "off", "unable" (no device that works, or Neti is down), "require-unable" (the
     same, and "require" is in effect, or is after 'neti up'), "prefer", "trial" (of "require"),
     "partly" ("require" is in effect, but not with each other site), or "require" where it is with
-    all; ``tunnel_port``: where those who encrypt call it. What it does not say is empty, or None
-    for ``problems`` and numbers."""
+    all; ``tunnel_port``: where those who encrypt call it; ``member_ports``: "none", "waiting",
+    "trial" or "in-force". What it does not say is empty, or None for ``problems`` and numbers."""
 
     name: str = ""
     pid: int | None = None
@@ -42,6 +42,7 @@ class Document:
     problems: tuple[str, ...] | None = None
     encryption: str = ""
     tunnel_port: int | None = None
+    member_ports: str = ""
 
 
 def encode(document: Document) -> bytes:
@@ -65,6 +66,7 @@ def decode(raw: bytes) -> Document:
         problems=_codes(held.get("problems")),
         encryption=_text(held.get("encryption"), _STAGE),
         tunnel_port=port if type(port) is int and 0 < port < 1 << 16 else None,
+        member_ports=_text(held.get("member_ports"), _STAGE),
     )
 
 

@@ -23,6 +23,7 @@ from neti.model.groups import GroupLine, Groups, MemberPort, MemberPorts
 from neti.monitoring.explained import Pair, pair_of
 from neti.monitoring.metrics import metrics
 from neti.monitoring.preview import Preview, preview_of
+from neti.registry.detail import decode
 from neti.registry.groups import encode
 from neti.registry.memory import MemoryRegistry
 from neti.stage.shadow import Listener, Sighting
@@ -159,6 +160,8 @@ def told(box: Box) -> tuple[str, str]:
     found = [m for m in metrics(figures(box.running)) if m.name == "neti_member_ports"]
     stages = [s.labels["stage"] for m in found for s in m.samples if s.value]
     assert stages == ([] if status.member_ports == "none" else [status.member_ports])
+    document = decode(box.running.registration.describing.detail())
+    assert document.member_ports == status.member_ports.replace(" ", "-")
     said = [line for line in _status_lines(status) if line.startswith("ports ")]
     assert len(said) == (status.member_ports != "none")
     return status.member_ports, box.problems().get("member_ports_wait", "")
