@@ -15,6 +15,7 @@ is kept as it was told, and ``settle`` decides from the facts alone.
     entering       what it means that an entry comes or goes
     answering      what it means that something was read
     settle         who is a member, by all of these
+    beginning      what the last good state on disk says
 
 Must never do: ask the registry or the clock itself (``questions`` and ``now`` are for that), or
 let one entry's fault touch another member.
@@ -27,6 +28,7 @@ from typing import Final
 
 from neti.fleet.admission import Admission
 from neti.fleet.answering import Answering
+from neti.fleet.beginning import Beginning
 from neti.fleet.crowd import Crowds
 from neti.fleet.entering import Entering
 from neti.fleet.guard import Guard
@@ -95,6 +97,16 @@ class Fleet(Known):
             self._leaving,
             crowds,
         ).settle
+        self._beginning = Beginning(
+            self._roster,
+            self._asking,
+            self._standing,
+            self._absent,
+            self._vouching,
+            self._leaving,
+            self._entering,
+            self._settle,
+        )
 
     # --- what it hands out once ---
 
@@ -153,25 +165,9 @@ class Fleet(Known):
         otherwise. ``gone``: hosts that were removed before, as the property of that name has them.
         ``keys``: hosts' public keys.
         """
-        self._leaving.remember_gone(gone)
-        self._asking.remember_leases(owners)
-        were_lost = dict(lost.values())
-        words = {m.id: n for n in names if (m := self._roster.admissible(n)) is not None}
-        self._vouching.trust(words, keys)
-        touched: set[str] = set()
-        for name in names.keys() - were_lost.keys():
-            touched |= self._entering.enter(name, bulk=True)
-            self._restore_more(name, names[name])
-        self._settle(touched)
-        self._restore_lost(were_lost, names)
-        self._vouching.keep_only(self.members)
-        for host_id, hold in holds.items():
-            if host_id in self._absent:
-                self._absent.hold((host_id,), hold)
-        self._absent.let_pass(host_id for host_id in passing if host_id in self._absent)
-        for overlay in owners:
-            if not self._roster.claimed(overlay):
-                self._asking.forget_lease(overlay)
+        self._beginning.remember(
+            names, lost=lost, owners=owners, holds=holds, passing=passing, gone=gone, keys=keys
+        )
 
     def snapshot(
         self, names: Iterable[str], *, now: float, doubt: str | None = None, older: bool = True
@@ -340,21 +336,3 @@ class Fleet(Known):
         """Whose entry this is, when its overlay address is known to be leased to that host."""
         member = self._roster.admissible(name)
         return member.id if member is not None and self._asking.holds_lease(member) else None
-
-    def _restore_more(self, name: str, more: tuple[IPAddress, ...]) -> None:
-        if self._roster.remember_more(name, more):
-            self._asking.forget_data(name)
-
-    def _restore_lost(
-        self, since: Mapping[str, float], more: Mapping[str, tuple[IPAddress, ...]]
-    ) -> None:
-        restored: set[str] = set()
-        for name in sorted(since):
-            member = self._roster.admissible(name)
-            if member is not None and member.id not in self.members:
-                self._roster.keep(name, member)
-                self._restore_more(name, more.get(name, ()))
-                self._standing.accept(name, self._roster.member(name))
-                self._leaving.lose(member.id, since=since[name])
-                restored.add(member.id)
-        self._settle(restored)
