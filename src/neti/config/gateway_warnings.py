@@ -25,8 +25,9 @@ def of_gateways(settings: Settings) -> Iterator[str]:
                 f"sites.{site.name}.gateways pass nothing on: {_why_not(others)}. Expected another "
                 "site that is reached_by public or gateway"
             )
-        if site.vpc_ids:
-            yield from (_no_instance(site, one) for one in site.gateways if not _is_instance(one))
+        named = [one for one in site.gateways if not _INSTANCE.fullmatch(one)]
+        if site.vpc_ids and named:
+            yield _no_instance(site, named)
     yield from _of_open_ports(settings)
 
 
@@ -73,11 +74,11 @@ def _why_not(others: list[Site]) -> str:
     return f"a link wins, and {', '.join(site.name for site in others)} is reached_by private"
 
 
-def _no_instance(site: Site, one: str) -> str:
+def _no_instance(site: Site, named: list[str]) -> str:
     return (
-        f"sites.{site.name}.gateways contains {one}, and the site lists vpc_ids: an EC2 instance's "
-        "id is its instance id. Expected one such as i-0123456789abcdef0, unless that host's own "
-        "file gives it this id"
+        f"sites.{site.name}.gateways contains {', '.join(named)}, and the site lists vpc_ids: an "
+        "EC2 instance is named by its instance id. Expected ids such as i-0123456789abcdef0, "
+        "unless the hosts' own files give them others"
     )
 
 
@@ -104,7 +105,3 @@ def _both(one: Site, near: IPv4Network, other: Site, far: IPv4Network) -> str:
 
 def _span(opened: OpenPort) -> str:
     return str(opened.first) if opened.first == opened.last else f"{opened.first}-{opened.last}"
-
-
-def _is_instance(host_id: str) -> bool:
-    return _INSTANCE.fullmatch(host_id) is not None
