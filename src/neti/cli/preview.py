@@ -167,7 +167,8 @@ def lines(shown: Preview) -> Iterator[str]:
     if shown.kept_out is not None:
         yield from preview_members.lines(shown.kept_out, now)
     if not shown.ports:
-        yield "Nothing is recorded" + (" except noise." if shown.noise.ports else ".")
+        what = "Nothing" if shown.kept_out is None else "Of strangers nothing"
+        yield f"{what} is recorded" + (" except noise." if shown.noise.ports else ".")
     heading = ""
     for row in shown.ports:
         if _HEADINGS[row.rank] != heading:

@@ -104,11 +104,13 @@ def _signal(process: int | None) -> bool:
 
 def _say(answer: dict[str, Any]) -> None:
     changed, restart, refused = answer["changed"], answer["restart"], answer.get("refused")
+    ports_wait = bool(answer.get("ports_wait"))
+    at_once = [key for key in changed if not (ports_wait and key == "member_ports")]
     if changed and answer["stage"] == DOWN:
         say(f"taken in: {', '.join(changed)}", "→ in force in the kernel after 'neti up'")
-    elif changed:
-        say(f"in force now: {', '.join(changed)}")
-    elif not restart and not refused:
+    elif at_once:
+        say(f"in force now: {', '.join(at_once)}")
+    elif not changed and not restart and not refused:
         say("read again: nothing has changed")
     if waiting := answer.get("require_waits"):
         say(
@@ -116,11 +118,8 @@ def _say(answer: dict[str, Any]) -> None:
             "prefer until it is put in force on this host",
             "→ neti preview, then neti enforce",
         )
-    if answer.get("ports_wait"):
-        say(
-            f"but {PORTS_WAIT}",
-            "→ neti preview, then neti enforce",
-        )
+    if ports_wait:
+        say(PORTS_WAIT, "→ neti preview, then neti enforce")
     if "reject_all" in changed and answer["reject_all"] and answer["stage"] == "trial":
         say(
             f"reject_all is true now, so a trial of {answer['trial_seconds']} s begins: what no "

@@ -73,6 +73,16 @@ def test_that_encryption_is_not_required_yet_is_said(asked: Asked) -> None:
     assert "→ neti preview, then neti enforce" in told
 
 
+def test_member_ports_that_wait_are_not_called_in_force(asked: Asked) -> None:
+    """What the file takes away from members is not; what else was changed is."""
+    told = asked({**TAKEN, "changed": ["member_ports"], "ports_wait": True}).stdout
+    assert "in force now" not in told
+    assert "nothing has changed" not in told
+    assert "until 'neti enforce' has tried it" in told
+    both = asked({**TAKEN, "changed": ["member_ports", "trusted"], "ports_wait": True}).stdout
+    assert "in force now: trusted\n" in both
+
+
 def test_what_is_refused_is_a_failure_without_a_signal(
     asked: Asked, sent: list[tuple[int, int]]
 ) -> None:
