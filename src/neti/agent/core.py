@@ -34,6 +34,7 @@ from neti.fleet.guard import Guard
 from neti.fleet.vouching import Mode, mode_of
 from neti.host.machine import Machine
 from neti.model import Host, IPAddress
+from neti.model.groups import MemberPorts
 from neti.model.problems import Problems
 from neti.model.settings import Settings
 from neti.model.wireguard_key import PrivateKey
@@ -174,6 +175,12 @@ class Core:
     @property
     def members(self) -> Membership:
         return self._members
+
+    @property
+    def ports_in_force(self) -> MemberPorts:
+        """None, which lets every member in, also while it is not known who is in which group: a
+        file that is torn shuts no port."""
+        return self.stage.record.member_ports if self._members.groups.known else None
 
     def take_host(self, host: Host) -> None:
         """This host's addresses are these now. The members are still judged by the former ones

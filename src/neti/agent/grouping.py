@@ -79,8 +79,10 @@ class Grouping:
     def _tell(self) -> None:
         core = self._core
         now, self._due = core.wall(), False
-        followed = self.followed
+        followed, known = self.followed, core.members.groups.known
         core.members.group_members(followed.groups if followed is not None else None, now)
+        if core.members.groups.known and not known and core.stage.record.member_ports is not None:
+            core.soon("resync")  # now they are in force again
         end = core.members.groups.next_end
         core.timers.due.pop("groups", None)
         if end is not None:

@@ -200,7 +200,7 @@ class Kernel:
         that was not as it was left. ``cheaply``: without its peers. Raises DataplaneError."""
         settings, host = self._core.settings, self._core.host
         around, mtu = self.network.look(settings, host), self.network.mtu(host)
-        around = replace(around, member_ports=self._core.stage.record.member_ports)
+        around = replace(around, member_ports=self._core.ports_in_force)
         around, drift = self._roads.prepare(around, mtu, cheaply=cheaply)
         self._surroundings = around
         return around, list(filter(None, (drift,)))

@@ -64,7 +64,8 @@ class OwnStage:
         if self.narrows:
             return "trial"
         taken = self.to_try() is None and self.now is Stage.ENFORCED
-        return "in force" if taken and not self._core.down.now else "waiting"
+        held = self._core.down.now or not self._core.members.groups.known
+        return "in force" if taken and not held else "waiting"
 
     @property
     def narrows(self) -> bool:

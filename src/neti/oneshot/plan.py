@@ -181,7 +181,8 @@ class _ThisHost:
         loaded = rebased(self.loaded, self.steady)
         membership, seen, around, notes = _fleet(settings, loaded, self.steady.now())
         record = self.record(kernel)
-        around = replace(around, member_ports=record.member_ports)
+        known = membership.groups.known  # as the agent: otherwise every member gets in
+        around = replace(around, member_ports=record.member_ports if known else None)
         membership.take_changes()
         membership.gateways.recall(kernel)
         membership.pass_on()

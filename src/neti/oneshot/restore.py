@@ -174,6 +174,9 @@ def _in_force(
     enforcement = in_force(record, monotonic=now, way_in=settings.way_in, down=False, known=known)
     if kernel.relaxed_by_hand and not enforcement:
         enforcement = RELAXED
+    if record.member_ports is not None and loaded.groups is None:
+        notes.append("it is not known who is in which group, so member_ports keep nobody out")
+        return enforcement, None
     return enforcement, record.member_ports
 
 

@@ -267,6 +267,26 @@ def test_they_outlast_a_restart(fleet: World, booted: bool) -> None:
     assert narrowed(box) == set()
 
 
+def test_a_file_of_groups_that_is_torn_shuts_no_port(fleet: World) -> None:
+    """Until the registry says who is in which."""
+    box = confirmed(fleet)
+    assert not waits(box)
+    box.stop()
+    (box.settings.table_files_path / "groups.json").write_bytes(b"torn")
+    fleet.server.stop()
+    box.start()
+    fleet.settle()
+    assert waits(box)
+    assert box.told().stage == "enforced"
+    assert box.told().member_ports == "waiting"
+    assert box.running.core.stage.record.member_ports == DB
+    fleet.server.start()
+    fleet.settle()
+    assert in_force(box) == DB
+    assert not waits(box)
+    assert "10.0.0.2" in box.elements("group_app_4")
+
+
 def test_a_file_that_was_edited_while_no_agent_ran_waits_too(fleet: World) -> None:
     box = confirmed(fleet, WIDER)
     box.settings = replace(box.settings, member_ports=DB)
