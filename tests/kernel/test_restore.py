@@ -2,17 +2,21 @@
 
 import json
 import subprocess
+from contextlib import closing
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 import pytest
-from tests.kernel.test_agent_process import Neti, agent, config, neti, ruleset, wait
+from tests.kernel.test_agent_process import Neti, agent, config, line, neti, ruleset, wait
 from tests.support import netns
 from tests.support.netns import Net
 
 from neti.control import client
 from neti.errors import NetiError
 from neti.identity.machine import fingerprint
+from neti.model import Member, entry
 from neti.oneshot.restore import restore_last
+from neti.registry.embedded.registry import EmbeddedRegistry
 from neti.state.folder import StateFolder
 from neti.state.records import Self
 
@@ -67,9 +71,9 @@ def test_over_a_table_that_is_there_nothing_is_lost(
     assert "those in the kernel stay" in done.stderr
     assert done.stdout == "restored: 1 member, enforced\n"
     after = ruleset(net)
-    for line in (ARMED, " : 10.0.0.5"):
-        assert line in before
-        assert line in after
+    for kept in (ARMED, " : 10.0.0.5"):
+        assert kept in before
+        assert kept in after
 
 
 def test_a_torn_stage_is_read_from_its_copy(net: Net, neti: Neti, state: Path) -> None:
@@ -165,3 +169,47 @@ def test_a_torn_self_is_named_and_the_identity_remembered(
     else:
         with pytest.raises(NetiError, match=r"does not say who this host is: .*self\.json: torn"):
             net.inside(net.host, lambda: restore_last(config))
+
+
+def test_who_is_in_a_group_is_back_before_the_registry_is(
+    net: Net, neti: Neti, config: Path, tmp_path: Path
+) -> None:
+    """Groups that operators define reach the kernel of an agent that runs; a boot has them by the
+    disk; and without that file no port is shut."""
+    config.write_text(config.read_text() + "member_ports: {5432/tcp: [db]}\n")
+    subnet = IPv4Network("192.168.0.0/18")
+    with closing(EmbeddedRegistry(tmp_path / "registry.db")) as registry:
+        peer = Member(
+            id="b",
+            site="ec2",
+            private=IPv4Address("10.0.0.77"),
+            public=None,
+            overlay=registry.acquire("b", subnet),
+        )
+        name = entry.encode(peer)
+        registry.register(host_id="b", name=name, data=b"", detail=b"{}", overlay=peer.overlay)
+        running = subprocess.Popen(line(net, config, "agent"))
+        try:
+            wait(lambda: client.call(tmp_path / "state", "status")["registered"])
+            done = neti("group", "set", "db", "b", "--until", "1h")
+            assert done.stdout.startswith("group db: 1 member"), done.stderr
+            wait(lambda: "10.0.0.77" in group_of(net))
+        finally:
+            running.kill()
+            running.wait()
+        reboot(net)
+        assert neti("restore").returncode == 0
+        assert "10.0.0.77" in group_of(net)
+        reboot(net)
+        (tmp_path / "state" / "groups.json").write_bytes(b"rubbish\n")
+        done = neti("restore")
+        assert "groups.json: torn" in done.stderr
+        assert done.returncode == 0
+        assert "10.0.0.77" not in group_of(net)
+        assert neti("plan").returncode == 0
+
+
+def group_of(net: Net) -> str:
+    """Of the real addresses in group db."""
+    command = ["ip", "netns", "exec", net.host, "nft", "list", "set", "inet", "neti", "group_db_4"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
