@@ -89,7 +89,16 @@ def _stage(core: Core) -> Iterator[Problem]:
 
 def _member_ports(core: Core) -> Iterator[Problem]:
     """Not on a host in shadow: that nobody is kept out there is no news."""
-    if core.stage.ports == "waiting" and core.stage.now is Stage.ENFORCED and not core.down.now:
+    stage = core.stage
+    if stage.ports != "waiting" or stage.now is not Stage.ENFORCED or core.down.now:
+        return
+    if core.ports_in_force != stage.record.member_ports:
+        yield problem(
+            "member_ports_wait",
+            "member_ports keep nobody out until the registry has said who is in which group: the "
+            "groups on disk are gone → neti status says whether the registry is in step",
+        )
+    else:
         yield problem("member_ports_wait", f"{PORTS_WAIT} → neti preview, then neti enforce")
 
 

@@ -78,7 +78,7 @@ class _Asked:
                 ids=tuple(peer.id for peer in at),
                 groups=frozenset[str]().union(*(peer.groups for peer in at)),
                 clear=refused_of(core.members, address) if address is not None else None,
-                in_force=core.stage.record.member_ports,
+                in_force=core.ports_in_force,
                 narrows=core.stage.narrows,
                 stage=core.stage.word,
             )

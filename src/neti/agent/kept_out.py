@@ -69,7 +69,7 @@ def packed(address: str) -> bytes:
 
 def admits_now(core: Core) -> MemberPorts:
     """What the file admits counts at once, beside what is in force."""
-    return both(core.settings.member_ports, core.stage.record.member_ports)
+    return both(core.settings.member_ports, core.ports_in_force)
 
 
 def kept_from(core: Core, address: IPAddress, port: int, ports: MemberPorts) -> str:

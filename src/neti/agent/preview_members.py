@@ -27,7 +27,7 @@ def members_kept_out(core: Core, shadow: ShadowLog) -> told.KeptOut | None:
     waiting, around = look.waiting(accepted)
     if state == "in force":
         waiting = []  # what is recorded came before, and counts among the others since
-    refused = look.refused(accepted)[0] if core.stage.record.member_ports is not None else []
+    refused = look.refused(accepted)[0] if core.ports_in_force is not None else []
     ports = core.settings.member_ports
     missing = kept_out.suggested(ports, kept_out.unanswered(waiting), around)
     return told.KeptOut(

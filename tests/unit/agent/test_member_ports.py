@@ -279,6 +279,9 @@ def test_a_file_of_groups_that_is_torn_shuts_no_port(fleet: World) -> None:
     assert waits(box)
     assert box.told().stage == "enforced"
     assert box.told().member_ports == "waiting"
+    assert "until the registry has said" in box.problems()["member_ports_wait"]
+    (answer,) = explained(box, "10.0.0.3", 5432).answers
+    assert answer.admitted
     assert box.running.core.stage.record.member_ports == DB
     fleet.server.start()
     fleet.settle()
