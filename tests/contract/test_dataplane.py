@@ -670,6 +670,7 @@ def test_sets_of_groups_come_with_the_rules_and_their_elements_one_by_one(
         WEB6: {},
     }
     elements = grouping(held)
+    assert not any(where in held for where in elements.changes().added)  # nothing was read yet
     elements.kernel_is(dataplane.read())
     assert not elements.pending  # without the sets there is nothing that a commit could do
     reconciler = Reconciler(dataplane, NoConnections(), None)

@@ -78,12 +78,17 @@ def after(members: Membership, what: str, by: Any) -> Membership:
     return members
 
 
-@given(_ports, st.lists(_step, max_size=12))
+ALL: Final[MemberPorts] = tuple(MemberPort((name,), "tcp", 80, 80) for name in _names)
+FIRST: Final = Groups({"app": (GroupLine("m-*"),), "db": (GroupLine("m-0"),)}, edition=1)
+
+
+@given(st.just(ALL) | _ports, st.lists(_step, min_size=1, max_size=12))
 def test_the_sets_hold_what_they_would_in_a_new_table(
     ports: MemberPorts, steps: list[tuple[str, Any]]
 ) -> None:
     members, defined, in_force = empty(ports), Groups({}), None
-    for what, by in steps:
+    begin = [*(("joins", n) for n in range(len(MEMBERS))), ("groups", FIRST)]
+    for what, by in [*begin, *steps]:
         members = after(members, what, by)
         defined = (by or Groups({})) if what == "groups" else defined
         in_force = by if what == "in force" else in_force
