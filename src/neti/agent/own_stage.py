@@ -6,12 +6,12 @@ itself, or overwrite a record of a newer version when nobody decided anything.
 
 from typing import TYPE_CHECKING
 
-from neti.model.groups import MemberPorts
+from neti.model.groups import MemberPorts, PortsState
 from neti.ruleset.enforce import RELAXED, Enforcement
 from neti.ruleset.member_ports import admits_everybody
 from neti.ruleset.reach import requires
 from neti.stage import stages
-from neti.stage.stages import DOWN, PortsState, Record, Stage, hindrance, in_force
+from neti.stage.stages import DOWN, Record, Stage, hindrance, in_force
 from neti.state.folder import STAGE_FILE
 from neti.state.loaded import StateError
 

@@ -54,6 +54,9 @@ class MemberPort:
 
 # None: every member reaches every port, as if there were no groups.
 MemberPorts = tuple[MemberPort, ...] | None
+# What is in force of them on a host; "none": neti.yml has none.
+PortsState = Literal["none", "waiting", "trial", "in force"]
+PORTS_STATES: Final[tuple[PortsState, ...]] = ("waiting", "trial", "in force")
 
 
 def spelled(line: MemberPort) -> str:

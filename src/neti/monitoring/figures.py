@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from neti.model.groups import PortsState
 from neti.monitoring.encryption import Encryption
-from neti.stage.stages import PortsState
 
 FORMAT: Final = 1
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from neti.model import Road
+from neti.model.groups import PORTS_STATES
 from neti.model.problems import Severity
 from neti.monitoring.encryption import Encryption
 from neti.monitoring.figures import Distribution, Figures
-from neti.stage.stages import PORTS_STATES
 
 STAGES: Final = ("down", "shadow", "trial", "enforced")
 

@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 from neti.errors import NetiError
 from neti.model.document import DocumentError, read
+from neti.model.groups import PortsState
 from neti.stage.in_the_clear import InTheClear
 from neti.stage.preview import Noise, Rank, Refused
-from neti.stage.stages import PortsState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

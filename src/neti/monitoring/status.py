@@ -11,10 +11,10 @@ from typing import Any, Final, Literal
 
 from neti.errors import NetiError
 from neti.model.document import DocumentError, plain, read
+from neti.model.groups import PortsState
 from neti.model.problems import Problem, problems_in
 from neti.monitoring.encryption import Encryption
 from neti.stage.evidence import Finding
-from neti.stage.stages import PortsState
 
 FORMAT: Final = 2  # format 1 had no number, and its problems were sentences
 

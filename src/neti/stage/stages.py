@@ -33,8 +33,6 @@ PORTS_WAIT: Final = (
 )
 NO_MEMBERS: Final = "the members are not known yet, and arming now would keep all of them out"
 
-PortsState = Literal["none", "waiting", "trial", "in force"]
-PORTS_STATES: Final[tuple[PortsState, ...]] = ("waiting", "trial", "in force")
 Wisher = Literal["configuration", "command"]
 
 
