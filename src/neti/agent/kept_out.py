@@ -140,6 +140,7 @@ class KeptOut:
                 trusted=settings.trusted,
                 now=self._shadow.now(),
             ),
+            defined=groups.needed,
             everybody={
                 member.id: frozenset(groups.of(member))
                 for member in core.members.fleet.members.values()

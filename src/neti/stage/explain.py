@@ -58,7 +58,8 @@ def explain(known: Known) -> Explained:
         return Explained(True, "Neti is down on this host, so nothing of it judges packets")
     if known.source is None:
         return Explained(True, "it is this host itself, which is never judged")
-    if known.proto == "udp" and known.port == settings.tunnel_port and settings.encrypts:
+    to_tunnel = known.proto == "udp" and known.port == settings.tunnel_port and settings.encrypts
+    if to_tunnel and known.source.version == 4:
         return Explained(True, f"{name} is the tunnel's own port")
     if (by := _by_whitelist(known, known.source)) is not None:
         return by

@@ -32,13 +32,15 @@ class Peer:
 class Around:
     """What a record is joined with. ``peers``: members by their addresses as this host sees them,
     packed; ``ports``: the policy that is asked about; ``always``: ports that no policy shuts;
-    ``view``: what else lets in. ``everybody``: every other member's id, with its groups."""
+    ``view``: what else lets in. ``everybody``: every other member's id, with its groups;
+    ``defined``: groups that there are."""
 
     peers: Mapping[bytes, tuple[Peer, ...]]
     ports: MemberPorts
     always: frozenset[Port] = frozenset()
     view: View = View(now=0.0)
     everybody: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    defined: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +90,12 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
-    """``ports``: the lines of the file and those that are missing; ``new``: groups to be made, by
-    name, with their ids."""
+    """``ports``: the lines of the file and those that are missing; ``new``: whom groups lack, by
+    name; ``defined``: those of these groups that there are."""
 
     ports: tuple[MemberPort, ...] = ()
     new: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    defined: frozenset[str] = frozenset()
 
 
 def kept_out(record: Record, around: Around) -> list[Row]:
@@ -171,7 +174,7 @@ def suggested(ports: MemberPorts, rows: Iterable[Row], around: Around) -> Sugges
             groups = (*groups, new.setdefault(rest, f"uses-{number}-{proto}"))
         lines = _with(lines, row.port, groups)
     made = {name: tuple(sorted(ids)) for ids, name in new.items()}
-    return Suggestion(tuple(_joined(lines)), made)
+    return Suggestion(tuple(_joined(lines)), made, around.defined & made.keys())
 
 
 def fitting(
@@ -258,4 +261,8 @@ def row_lines(row: Row, ports: MemberPorts, around: Around) -> tuple[str | None,
 
 
 def commands_of(suggestion: Suggestion) -> tuple[str, ...]:
-    return tuple(f"neti group set {name} {' '.join(ids)}" for name, ids in suggestion.new.items())
+    """A group that there is keeps whom it has."""
+    return tuple(
+        f"neti group {'add' if name in suggestion.defined else 'set'} {name} {' '.join(ids)}"
+        for name, ids in suggestion.new.items()
+    )

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tests.unit.ruleset.test_member_ports import _policy
 from tests.unit.ruleset.test_policy_members import _asked, _members, rules, verdict
 
+from neti.model import Encrypt, Site
 from neti.model.groups import MemberPort, MemberPorts
 from neti.model.settings import OpenPort, Settings
 from neti.ruleset.set_names import group_sets
@@ -94,6 +95,13 @@ def test_what_keeps_it_out_in_each_stage(changes: dict[str, Any], words: str) ->
     assert admitted
     assert words in by
     assert "'neti enforce' would keep it out" in ahead
+
+
+def test_the_tunnels_port_is_open_by_ipv4() -> None:
+    sites = {"a": Site(name="a"), "b": Site(name="b", encrypt=Encrypt.PREFER)}
+    changes = {"settings": replace(SETTINGS, sites=sites), "proto": "udp", "port": 51820}
+    assert asked(**changes)[:2] == (True, "51820/udp is the tunnel's own port")
+    assert not asked(**changes, source=ip_address("2001:db8::9"))[0]
 
 
 @pytest.mark.parametrize("stage", ["shadow", "trial", "enforced"])

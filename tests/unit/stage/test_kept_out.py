@@ -128,6 +128,8 @@ def test_lines_to_paste() -> None:
         "neti group set uses-5432-tcp b",
         "neti group set uses-8001-tcp d",
     )
+    again = suggested(DB, rows, replace(seen, defined=frozenset({"uses-5432-tcp", "app"})))
+    assert commands_of(again)[0] == "neti group add uses-5432-tcp b"
     assert row_lines(rows[-1], DB, seen) == (
         "8000/tcp: [uses-8000-tcp]",
         ("neti group set uses-8000-tcp b",),
