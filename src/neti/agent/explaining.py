@@ -89,11 +89,12 @@ class _Asked:
     def _elsewhere(self, source: str, dest: str) -> Iterator[str]:
         core = self._core
         asked = f"{self._port} --udp" if self._proto == "udp" else str(self._port)
+        asker = core.host.id if _is_own(core, source) else source
         yield (
             f"whom {dest} lets in is in its own neti.yml, which no other host knows: run 'neti "
-            f"explain {source} here {asked}' there"
+            f"explain {asker} here {asked}' there"
         )
-        for name in (source, dest):
+        for name in (asker, dest):
             member = _member(core, name)
             if member is None and not _is_own(core, name):
                 yield f"{name} is no member that this host knows"
