@@ -103,7 +103,9 @@ class KeptOut:
     def waiting(self, accepted: Iterable[Port] = ()) -> tuple[list[Row], Around]:
         """Whom the file's policy would keep out of what is in force, or does on trial."""
         self._shadow.sample()
-        return self._look(self._shadow.unasked, self._core.settings.member_ports, accepted)
+        rows, around = self._look(self._shadow.unasked, self._core.settings.member_ports, accepted)
+        in_force = replace(around, ports=self._core.stage.record.member_ports)
+        return kept_out.let_in_by(rows, in_force), around
 
     def refused(self, accepted: Iterable[Port] = ()) -> tuple[list[Row], Around]:
         """Whom the policy in force keeps out. They are recorded among strangers."""

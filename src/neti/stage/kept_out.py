@@ -152,6 +152,21 @@ def since(rows: Iterable[Row], moment: float) -> list[Row]:
     return [row for row in kept if row.kept]
 
 
+def let_in_by(rows: Iterable[Row], around: Around) -> list[Row]:
+    """Without those whom this policy keeps out as well: a trial of another takes nothing from
+    them."""
+    kept = (
+        replace(
+            row,
+            kept=tuple(
+                one for one in row.kept if is_admitted(one.address.packed, row.port, around)
+            ),
+        )
+        for row in rows
+    )
+    return [row for row in kept if row.kept]
+
+
 def unanswered(rows: Iterable[Row]) -> list[Row]:
     """Ports in use that nobody has accepted losing."""
     return [row for row in rows if row.answered and not row.accepted]

@@ -511,6 +511,25 @@ def test_who_is_kept_out_for_good_is_shown_as_that(fleet: World) -> None:
 
 
 @pytest.mark.usefixtures("listening")
+def test_who_is_kept_out_already_does_not_wait_for_what_is_narrowed_further(fleet: World) -> None:
+    """Of before the first trial they are on record, and the next one takes nothing from them."""
+    box = enforced(fleet)
+    came = [Sighting(ip_address("10.0.0.3"), "tcp", 5432, 4, 0.0)]
+    box.dataplane.unasked_seen = came
+    assert [row.waits for row in shown(box).kept_out.ports] == [True]  # type: ignore[union-attr]
+    box.ask("enforce", wait=True, seconds=60, anyway=True)
+    assert box.ask("confirm")["result"]["stage"] == "enforced"
+    reload(box, (*DB, *OTHER))
+    reload(box, DB)  # so that port 80 waits
+    box.dataplane.unasked_seen = [*came, Sighting(ip_address("10.0.0.3"), "tcp", 80, 4, 0.0)]
+    kept = shown(box).kept_out
+    assert kept is not None
+    assert kept.state == "waiting"
+    assert [(row.port, row.waits) for row in kept.ports] == [(80, True)]
+    assert "5432" not in " ".join(ShadowEvidence(box.running.core, box.running.shadow).kept_out())
+
+
+@pytest.mark.usefixtures("listening")
 def test_the_evidence_is_what_came_since_the_trial_began(fleet: World) -> None:
     box = enforced(fleet)
     evidence = ShadowEvidence(box.running.core, box.running.shadow)
@@ -579,6 +598,10 @@ def test_of_another_host_is_told_what_is_known(fleet: World) -> None:
     assert found.answers == ()
     text = "\n".join(explain_lines(found))
     assert "run 'neti explain ec2-1 here 80 --udp' there" in text
+    # Elsewhere 'here' is another host.
+    here = "\n".join(explained(box, "here", 80, dest="ec2-2").notes)
+    assert "run 'neti explain ec2-1 here 80' there" in here
+    assert "ec2-1 is in no group" in here
     assert "ec2-2 is in app" in text
     assert "by the road: plain" in text
     assert "nobody-1 is no member" in "\n".join(explained(box, "nobody-1", 80, "ec2-2").notes)
