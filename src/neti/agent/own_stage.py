@@ -6,6 +6,7 @@ itself, or overwrite a record of a newer version when nobody decided anything.
 
 from typing import TYPE_CHECKING
 
+from neti import log
 from neti.model.groups import MemberPorts, PortsState
 from neti.ruleset.enforce import RELAXED, Enforcement
 from neti.ruleset.member_ports import admits_everybody
@@ -115,6 +116,21 @@ class OwnStage:
     def wish(self) -> None:
         """Make ``enforcement`` part of the next transaction."""
         self._core.members.elements.enforce(self.enforcement())
+
+    def follow_file(self) -> None:
+        """The configuration was read again: what it asks for no more ends, and what it adds is in
+        force. All else waits for a trial."""
+        core, before = self._core, self.record
+        if not requires(core.settings.sites, core.host.site):
+            self.keep(stages.unrequired(before))
+            if before.requires or (before.trial is not None and before.trial.require):
+                log.warning("encryption_not_required", by="configuration")
+        before = self.record
+        self.keep(stages.allotted(before, core.settings.member_ports))
+        if before.member_ports != self.record.member_ports:
+            log.warning("member_ports_in_force", by="configuration, by what it adds")
+        if {"member_ports"} & set(stages.on_trial(before)) - set(stages.on_trial(self.record)):
+            log.warning("member_ports_not_tried", by="configuration, which has others now")
 
     # --- on disk ---
 

@@ -57,9 +57,7 @@ class Staging:
         core.stage.keep(stages.configured(before, core.settings.reject_all))
         if core.stage.record.wished != before.wished:
             self._say_wished()
-        if not requires(core.settings.sites, core.host.site):
-            self._unrequired()
-        self._allotted()
+        core.stage.follow_file()
         core.soon("stage")
 
     def _allotted(self) -> None:
@@ -71,12 +69,6 @@ class Staging:
         tried = before.trial is not None and before.trial.member_ports is not None
         if tried and (now.trial is None or now.trial.member_ports is None):
             log.warning("member_ports_not_tried", by="configuration, which has others now")
-
-    def _unrequired(self) -> None:
-        core, before = self._core, self._core.stage.record
-        core.stage.keep(stages.unrequired(before))
-        if before.requires or (before.trial is not None and before.trial.require):
-            log.warning("encryption_not_required", by="configuration")
 
     def _say_wished(self) -> None:
         log.info("stage_wished", reject_all=self._core.settings.reject_all, by="configuration")
