@@ -3,6 +3,7 @@
 The host has two members: ``peer``, which is in group ``app``, and ``other``, which is in none.
 """
 
+import socket
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -292,6 +293,34 @@ def test_what_is_not_tracked_goes_by_the_port_in_the_packet(
     assert f"{OTHER} . tcp . 5432 counter" in _set(net, "unasked4")
     host.trial()
     assert [comes(net, port, OTHER) for port in (80, 5432, 40001)] == [True, False, False]
+
+
+@pytest.mark.parametrize("other", [OTHER, OTHER6], ids=["ipv4", "ipv6"])
+def test_a_protocol_without_ports_is_for_the_groups_that_reach_all(
+    net: Net, hosts: Callable[..., Grouped], other: str
+) -> None:
+    """While it waits, it is recorded with port 0, whatever stands where a port would."""
+    host = hosts(PORTS, None)
+    host.enforce()
+    for data in (b"\x01\x02\x03\x04", b"\x05\x06\x07\x08"):
+        _send_gre(net, other, data)
+    family = "6" if ":" in other else "4"
+    assert f"{other} . gre . 0 counter packets 2" in _set(net, f"unasked{family}")
+    host.groups(ops="other")
+    _send_gre(net, other, b"more")
+    assert f"{other} . gre . 0 counter packets 2" in _set(net, f"unasked{family}")
+
+
+def _send_gre(net: Net, source: str, data: bytes) -> None:
+    six = ":" in source
+    family = socket.AF_INET6 if six else socket.AF_INET
+
+    def send() -> None:
+        with socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_GRE) as sock:
+            sock.bind((source, 0))
+            sock.sendto(data, (netns.PRIVATE6 if six else netns.PRIVATE, 0))
+
+    net.inside(net.outside, send)
 
 
 def test_who_leaves_the_fleet_leaves_its_groups(net: Net, hosts: Callable[..., Grouped]) -> None:

@@ -40,15 +40,17 @@ def unasked_chains(toward_container: Sequence[str]) -> Iterator[Chain]:
     yield Chain(f"{room}_paced", None, (*_pace(room), 'counter name "unseen"'))
     yield Chain(f"{room}_limited", None, tuple(_limited(room)))
     yield Chain(f"{room}_port", None, tuple(_asked(toward_container, room, room)))
-    # What is not tracked, and what has no ports, by whatever stands in their place.
+    # What is not tracked, and what has no ports: those are port 0.
     other = [
-        f"update @{room}{version} {{ {word} saddr . meta l4proto . th dport counter }} return"
+        f"{having}update @{room}{version} {{ {word} saddr . meta l4proto . {port} counter }} return"
+        for having, port in ((f"meta l4proto {_WITH_PORTS} ", "th dport"), ("", "0"))
         for word, version in _FAMILIES
     ]
     yield Chain(f"{room}_other", None, (*other, 'counter name "unseen"'))
     yield Chain(f"{room}_other_paced", None, (*_pace(f"{room}_other"), 'counter name "unseen"'))
+    key = "saddr . meta l4proto . th dport"
     held = [
-        f"{word} saddr . meta l4proto . th dport != @{room}{version} goto {room}_other_paced"
+        f"meta l4proto {_WITH_PORTS} {word} {key} != @{room}{version} goto {room}_other_paced"
         for word, version in _FAMILIES
     ]
     yield Chain(
