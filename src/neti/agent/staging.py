@@ -60,16 +60,6 @@ class Staging:
         core.stage.follow_file()
         core.soon("stage")
 
-    def _allotted(self) -> None:
-        core, before = self._core, self._core.stage.record
-        core.stage.keep(stages.allotted(before, core.settings.member_ports))
-        now = core.stage.record
-        if before.member_ports != now.member_ports:
-            log.warning("member_ports_in_force", by="configuration, which takes nothing away")
-        tried = before.trial is not None and before.trial.member_ports is not None
-        if tried and (now.trial is None or now.trial.member_ports is None):
-            log.warning("member_ports_not_tried", by="configuration, which has others now")
-
     def _say_wished(self) -> None:
         log.info("stage_wished", reject_all=self._core.settings.reject_all, by="configuration")
 
