@@ -1,5 +1,6 @@
 """``neti lease``: which host holds which overlay address."""
 
+import time
 from collections.abc import Sequence
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -23,6 +24,7 @@ from neti.errors import NetiError, RegistryUnavailable
 from neti.host import caller
 from neti.model.settings import Settings
 from neti.oneshot.fleet_release import tell_everybody
+from neti.oneshot.grouping import left_behind
 from neti.oneshot.registered import heard_of, leases, registered_of
 from neti.registry import OperatorRegistry
 from neti.registry.leases import DamagedLease
@@ -170,7 +172,8 @@ def move(old: str, new: str, config: Path, as_json: bool, force: bool, yes: bool
     agent has registered with it, which it does by itself. NEW's previous address becomes free.
     Refused while OLD is registered. If nobody has heard of NEW, it may be misspelt, so this asks
     first; without a terminal it needs --yes. The lease belongs to the certificate that NEW's record
-    belongs to; admit NEW first where it was never here.
+    belongs to; admit NEW first where it was never here. Groups go by ids: those of OLD that NEW is
+    not in are named.
 
     \b
     Example:
@@ -185,11 +188,29 @@ def move(old: str, new: str, config: Path, as_json: bool, force: bool, yes: bool
                 yes=yes,
             )
         overlay, former = registry.move(old, new, force=force)
+        behind = _left_behind(registry, old, new)
     caller.note("lease move", overlay=overlay, old=old, new=new, freed=former, force=force)
     if as_json:
         freed = str(former) if former is not None else None
-        print_json({"overlay": str(overlay), "from": old, "to": new, "freed": freed})
+        print_json(
+            {"overlay": str(overlay), "from": old, "to": new, "freed": freed, "not_in": behind}
+        )
         return
     say(f"{overlay} now belongs to {new}, no longer to {old}")
     if former is not None:
         say(f"{former}, which {new} had before, is free")
+    for name in behind:
+        say(
+            f"group {name} has a line for {old} and none for {new}: what is open to that "
+            f"group alone is not open to {new}",
+            f"→ neti group add {name} {new}",
+        )
+
+
+def _left_behind(registry: OperatorRegistry, old: str, new: str) -> tuple[str, ...]:
+    """The lease is moved already, whatever comes of this."""
+    try:
+        return left_behind(registry, old, new, time.time())
+    except NetiError as error:
+        explain(f"whether {new} is in the groups of {old} is not known: {error}")
+        return ()

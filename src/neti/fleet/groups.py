@@ -90,6 +90,23 @@ class TakenOut:
         return f"{self.gone} of the {self.before} members of group {self.group}"
 
 
+def without(groups: Groups, old: str, new: str, site: str | None, now: float) -> tuple[str, ...]:
+    """Groups with a line for id ``old`` and none for ``new``, sorted: who takes the other's place
+    is not in them. ``site``: that of ``new``; None: not known, and then lines of any site count.
+    ``now``: Unix seconds."""
+
+    def has(lines: Iterable[GroupLine], host_id: str, of: str | None) -> bool:
+        mine = [line for line in _standing(lines, now) if of is None or line.site in ("", of)]
+        like = matching(line.pattern for line in mine)
+        return like is not None and like.fullmatch(host_id) is not None
+
+    return tuple(
+        name
+        for name, lines in sorted(groups.lines.items())
+        if has(lines, old, None) and not has(lines, new, site)
+    )
+
+
 def _standing(lines: Iterable[GroupLine], now: float) -> Iterable[GroupLine]:
     return (line for line in lines if line.until is None or line.until > now)
 

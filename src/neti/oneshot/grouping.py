@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from neti.errors import NetiError
 from neti.fleet.group_edits import Lines, next_edition
-from neti.fleet.groups import GroupIndex
+from neti.fleet.groups import GroupIndex, without
 from neti.model import Member
 from neti.model.groups import Groups
 from neti.model.settings import Settings
@@ -47,6 +47,13 @@ def look(settings: Settings, registry: OperatorRegistry, now: float) -> Seen:
     """``now``: Unix seconds. Raises GroupsUnreadable."""
     groups = decode(registry.setting("groups"))
     return _seen(groups, registered.read(settings, registry).members, now)
+
+
+def left_behind(registry: OperatorRegistry, old: str, new: str, now: float) -> tuple[str, ...]:
+    """Groups that ``new``, which takes the place of ``old``, is not in. ``now``: Unix seconds.
+    Raises GroupsUnreadable."""
+    groups = decode(registry.setting("groups"))
+    return without(groups, old, new, registered.site_of(registry, new), now)
 
 
 def change(

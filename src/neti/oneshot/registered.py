@@ -155,6 +155,16 @@ def leases(
         return {ipaddress.IPv4Address(one["overlay"]): one["id"] for one in members}, away
 
 
+def site_of(registry: OperatorRegistry, host_id: str) -> str | None:
+    """That which its entry says, whether it is believed or not; None: it has none."""
+    for name in registry.names():
+        with contextlib.suppress(EntryError):
+            parsed = entry.parse(name)
+            if isinstance(parsed, Member) and parsed.id == host_id:
+                return parsed.site
+    return None
+
+
 def registered_of(registry: OperatorRegistry, host_ids: Collection[str]) -> set[str]:
     """Those that have an entry; the registry itself refuses to release them then."""
     found: set[str] = set()

@@ -7,7 +7,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from neti.cli import cli
+from neti.model.groups import GroupLine, Groups
 from neti.registry.embedded.registry import EmbeddedRegistry
+from neti.registry.groups import encode
 from neti.registry.release import decode
 
 SUBNET = IPv4Network("192.168.0.0/18")
@@ -96,3 +98,36 @@ def test_an_address_is_not_given_to_a_misspelt_host(
     assert registry.lease_of("web-1") == before
     assert run(tmp_path, "lease", "move", "web-1", "nope", "--force", "--yes").exit_code == 0
     assert registry.lease_of("nope") == before
+
+
+def test_groups_that_the_new_host_is_not_in_are_named(
+    registry: EmbeddedRegistry, tmp_path: Path
+) -> None:
+    """The address moves, and groups go by ids."""
+    lines = {
+        "by-id": (GroupLine("db-1"),),
+        "by-pattern": (GroupLine("db-*"),),
+        "both": (GroupLine("db-1"), GroupLine("web-?", site="ec2")),
+        "ended": (GroupLine("db-1", until=1.0),),
+        "elsewhere": (GroupLine("db-1"), GroupLine("web-*", site="vpc")),
+        "other": (GroupLine("db-2"),),
+    }
+    registry.edit_setting("groups", lambda _: encode(Groups(lines, 1)))
+    done = run(tmp_path, "lease", "move", "db-1", "web-1")
+    assert done.exit_code == 0, done.output
+    named = [line for line in done.stdout.splitlines() if line.startswith("→")]
+    assert named == [
+        f"→ neti group add {name} web-1" for name in ("by-id", "by-pattern", "elsewhere")
+    ]
+    assert "group by-id has a line for db-1 and none for web-1" in done.stdout
+
+
+def test_groups_that_cannot_be_read_keep_no_address_from_moving(
+    registry: EmbeddedRegistry, tmp_path: Path
+) -> None:
+    before = registry.lease_of("db-1")
+    registry.edit_setting("groups", lambda _: b"no JSON")
+    done = run(tmp_path, "lease", "move", "db-1", "web-1")
+    assert done.exit_code == 0, done.output
+    assert registry.lease_of("web-1") == before
+    assert "whether web-1 is in the groups of db-1 is not known" in done.stderr
