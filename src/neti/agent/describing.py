@@ -12,10 +12,12 @@ from neti.agent import own_entry
 from neti.agent.conditions import own_codes
 from neti.agent.core import Core
 from neti.agent.in_the_clear import has_no_device
+from neti.registry.detail import gateways_named
 from neti.ruleset.reach import requires_everywhere
 
-# Stage, codes, what is said of encryption, the port of its tunnel, and the stage of member_ports.
-Told = tuple[str, tuple[str, ...], str, int | None, str]
+# Stage, codes, what is said of encryption, the port of its tunnel, the stage of member_ports, and
+# whom neti.yml names as gateways.
+Told = tuple[str, tuple[str, ...], str, int | None, str, str]
 _EVERY: Final = 60.0  # seconds between checks whether what was told is still true
 
 
@@ -39,7 +41,8 @@ class Describing:
         core = self._core
         port = core.settings.tunnel_port if core.own_key.wanted else None
         ports = core.stage.ports.replace(" ", "-")
-        return core.stage.word, own_codes(core), _encryption(core), port, ports
+        named = gateways_named({s.name: s.gateways for s in core.settings.sites.values()})
+        return core.stage.word, own_codes(core), _encryption(core), port, ports, named
 
     def describe(self) -> None:
         core = self._core

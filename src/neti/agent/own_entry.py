@@ -118,10 +118,10 @@ def own_detail(
     encryption: str = "",
     tunnel_port: int | None = None,
     member_ports: str = "",
+    gateways: str = "",
 ) -> bytes:
     """The document that operators read: who runs here, in which version and stage. ``problems``:
-    codes of what is wrong on this host. ``encryption``, ``tunnel_port``,
-    ``member_ports``: see ``neti.registry.detail``."""
+    codes of what is wrong on this host. All others: see ``neti.registry.detail``."""
     return detail.encode(
         detail.Document(
             name=socket.gethostname(),
@@ -132,5 +132,6 @@ def own_detail(
             encryption=encryption,
             tunnel_port=tunnel_port,
             member_ports=member_ports,
+            gateways=gateways,
         )
     )

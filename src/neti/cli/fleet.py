@@ -182,7 +182,7 @@ def fleet(
     missing = None if filtered else attendance.summary(len(chosen), away)
     drained = sorted(seen.drained & {row["id"] for row in chosen})
     unused = f"gateways that are drained: {some(drained)}" if drained else None
-    for said in (missing, attendance.other_ports(rows), unused):
+    for said in (missing, attendance.other_ports(rows), attendance.other_gateways(rows), unused):
         if said is not None:
             say(f"neti: {said}", err=True)
     if seen.skipped_count:

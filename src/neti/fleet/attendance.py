@@ -113,6 +113,7 @@ def absent(
                 "stage": None,
                 "encryption": None,
                 "tunnel_port": None,
+                "gateways": None,
                 "state": state,
                 "since": word.since if word is not None else None,
             }
@@ -245,6 +246,24 @@ def other_ports(rows: Sequence[Row]) -> str | None:
     return (
         f"tunnel_port is not the same on all hosts: {usual} on {len(at[usual])} of them, "
         f"{', '.join(others)}"
+    )
+
+
+def other_gateways(rows: Sequence[Row]) -> str | None:
+    """That some hosts name other gateways than most; None: all name the same. Of those that name
+    none nothing is said: their sites may need none."""
+    by: dict[str, list[str]] = {}
+    for row in rows:
+        if (named := row.get("gateways")) is not None:
+            by.setdefault(named, []).append(row["id"])
+    if len(by) < 2:
+        return None
+    usual = max(by, key=lambda named: len(by[named]))
+    others = [some(ids, 5) for named, ids in sorted(by.items()) if named != usual]
+    return (
+        f"neti.yml does not name the same gateways on all hosts: {'; '.join(others)} name others "
+        f"than the {len(by[usual])} that agree, and what goes between them may be lost\n"
+        "→ the same sites.NAME.gateways on every host, then neti reload"
     )
 
 

@@ -59,6 +59,7 @@ def _row(member: Member, called: Called, told: Document) -> Row:
         "stage": told.stage or _UNKNOWN,
         "encryption": told.encryption or _UNKNOWN,
         "tunnel_port": told.tunnel_port,
+        "gateways": told.gateways or None,
         "member_ports": told.member_ports or _UNKNOWN,
         "state": "registered",
         # The word that it wants and does not get, because others want it too.

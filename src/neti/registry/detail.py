@@ -9,7 +9,9 @@ Must never do: raise because of what another host wrote, or hand on what cannot 
 
 import json
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from typing import Any, Final
 
 from neti.text import printable
@@ -23,6 +25,8 @@ REQUIRING: Final = frozenset({"trial", "partly", "require", "require-unable"})
 _MAX_NAME: Final = 64
 _VERSION: Final = re.compile(r"[0-9][0-9A-Za-z.+~-]{0,31}", re.ASCII)
 _STAGE: Final = re.compile(r"[a-z][a-z-]{0,15}", re.ASCII)
+_DIGITS: Final = 12
+_DIGEST: Final = re.compile(rf"[0-9a-f]{{{_DIGITS}}}", re.ASCII)
 _CODE: Final = re.compile(r"[a-z][a-z0-9_]{0,31}", re.ASCII)
 
 
@@ -33,7 +37,8 @@ class Document:
     same, and "require" is in effect, or is after 'neti up'), "prefer", "trial" (of "require"),
     "partly" ("require" is in effect, but not with each other site), or "require" where it is with
     all; ``tunnel_port``: where those who encrypt call it; ``member_ports``: "none", "waiting",
-    "trial" or "in-force". What it does not say is empty, or None for ``problems`` and numbers."""
+    "trial" or "in-force"; ``gateways``: see ``gateways_named``. What it does not say
+    is empty, or None for ``problems`` and numbers."""
 
     name: str = ""
     pid: int | None = None
@@ -43,6 +48,7 @@ class Document:
     encryption: str = ""
     tunnel_port: int | None = None
     member_ports: str = ""
+    gateways: str = ""
 
 
 def encode(document: Document) -> bytes:
@@ -67,7 +73,15 @@ def decode(raw: bytes) -> Document:
         encryption=_text(held.get("encryption"), _STAGE),
         tunnel_port=port if type(port) is int and 0 < port < 1 << 16 else None,
         member_ports=_text(held.get("member_ports"), _STAGE),
+        gateways=_text(held.get("gateways"), _DIGEST),
     )
+
+
+def gateways_named(by_site: Mapping[str, Iterable[str]]) -> str:
+    """A digest of whom a neti.yml names as gateways, so that files can be told apart: hosts that
+    name others wait for each other at different ones. Empty: it names none."""
+    lists = [f"{site}={','.join(sorted(ids))}" for site, ids in sorted(by_site.items()) if ids]
+    return sha256("\n".join(lists).encode()).hexdigest()[:_DIGITS] if lists else ""
 
 
 def _text(value: object, form: re.Pattern[str]) -> str:

@@ -15,6 +15,7 @@ from neti.fleet.attendance import Word
 from neti.fleet.listing import Row
 from neti.model import Member, entry
 from neti.registry import detail
+from neti.registry.detail import gateways_named
 from neti.registry.embedded.registry import EmbeddedRegistry
 
 LEASES = {name: IPv4Address(f"192.168.0.{n}") for n, name in enumerate("abcdef", 1)}
@@ -370,3 +371,17 @@ def test_a_missing_host_is_seen_in_the_table(fleet: Fleet) -> None:
     assert json.loads(fleet("--json").stdout)["away"][0]["id"] == "h-2"
     for style in ("csv", "hosts", "ansible", "prometheus"):
         assert "h-2" not in fleet("--format", style).stdout
+
+
+def test_other_gateways_than_most_hosts_name_are_named(fleet: Fleet) -> None:
+    """Hosts that name others send to gateways that do not expect it. A host that names none may
+    need none."""
+    usual = gateways_named({"ec2": ["gw-1", "gw-2"], "vpc": ()})
+    assert usual == gateways_named({"ec2": ["gw-2", "gw-1"]})
+    for number in (1, 3, 5):
+        fleet.joins(number, stage="enforced", gateways=usual)
+    fleet.joins(7, stage="enforced", gateways=gateways_named({"ec2": ()}))
+    assert "gateways" not in fleet().stderr
+    fleet.joins(2, stage="enforced", gateways=gateways_named({"ec2": ["gw-1"]}))
+    said = "not name the same gateways on all hosts: h-2 name others than the 3 that agree"
+    assert said in fleet().stderr
