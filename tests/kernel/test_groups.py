@@ -3,7 +3,9 @@
 The host has two members: ``peer``, which is in group ``app``, and ``other``, which is in none.
 """
 
+import contextlib
 import socket
+import struct
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -235,6 +237,49 @@ def test_connections_outlive_a_group(net: Net, hosts: Callable[..., Grouped], me
         assert alive(held)
         host.groups(app="peer")
         assert comes(net, 5432, member)
+
+
+@pytest.mark.parametrize("member", [netns.PEER, PEER6])
+def test_a_connection_that_was_reset_begins_no_other(
+    net: Net, hosts: Callable[..., Grouped], member: str
+) -> None:
+    """conntrack takes a SYN by the same two ports for a part of the former connection."""
+    host = hosts(PORTS, PORTS)
+    to = netns.PRIVATE6 if ":" in member else netns.PRIVATE
+    family = socket.AF_INET6 if ":" in to else socket.AF_INET
+    listener = net.inside(net.host, lambda: socket.create_server((to, 5432), family=family))
+    host.enforce()
+    with listener:
+        port = begins(net, listener, to, member, 0)
+        assert port
+        assert begins(net, listener, to, member, port)
+        host.groups(app="")
+        assert not begins(net, listener, to, member, port)
+        host.groups(app="peer")
+        assert begins(net, listener, to, member, port)
+
+
+def begins(net: Net, listener: socket.socket, to: str, source: str, port: int) -> int:
+    """Whether a connection from just this port is let in: the port, or 0. The server resets it."""
+
+    def made() -> socket.socket:
+        sock = socket.socket(listener.family, socket.SOCK_STREAM)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((source, port))
+        sock.settimeout(WAIT)
+        return sock
+
+    with net.inside(net.outside, made) as sock:
+        try:
+            sock.connect((to, 5432))
+        except OSError:
+            return 0
+        served, _ = listener.accept()
+        served.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        served.close()  # by a RST
+        with contextlib.suppress(OSError):
+            sock.recv(1)
+        return int(sock.getsockname()[1])
 
 
 def test_answers_to_this_hosts_own_calls_need_no_group(

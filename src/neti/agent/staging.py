@@ -19,6 +19,7 @@ from neti.errors import DataplaneError
 from neti.fleet.attendance import moment
 from neti.model.groups import MemberPorts
 from neti.model.said import Said
+from neti.ruleset.member_ports import needed
 from neti.ruleset.reach import requires
 from neti.stage import stages
 from neti.stage.stages import Record, Stage
@@ -26,6 +27,8 @@ from neti.stage.taking_up import AGENT_SILENT, STAGE_LOST, Found, Source, take_u
 from neti.state.folder import STAGE_FILE
 
 _AGAIN: Final = 30.0  # seconds between looks whether a wished-for trial may begin
+_GROUPS_AGAIN: Final = 1.0  # seconds between looks whether groups are known
+_GROUPS_TIMES: Final = 30
 
 
 class Staging:
@@ -47,6 +50,7 @@ class Staging:
         self._sessions = OpenSessions(core)
         self._objections = Objections(core, kernel, shadow)
         self._refusal_told: str | None = None
+        self._asked_for_groups = 0
 
     # --- wishes ---
 
@@ -305,9 +309,23 @@ class Staging:
             core.problems.clear("arming")
 
     def _ports_again(self) -> MemberPorts:
-        """The same of ``member_ports``."""
-        ports = self._core.stage.to_try() if self._core.stage.record.by == "command" else None
+        """What a trial that begins by itself is of ``member_ports``: of all that wait, or of none
+        where an operator would be refused. They must not keep ``reject_all`` of the file from being
+        confirmed, so a trial that failed with them is tried again without."""
+        record = self._core.stage.record
+        if record.by == "configuration" and record.failures and "member_ports" in record.tried:
+            return None
+        ports = self._core.stage.to_try()
         return None if self._objections.to_member_ports(ports, anyway=False) else ports
+
+    def _groups_may_come(self) -> bool:
+        """Whether to wait a little for the registry's word of who is in which group, which comes
+        after its list of members: a trial of ``member_ports`` needs it. Not for long, as the trial
+        can begin without them."""
+        core = self._core
+        needs = needed(core.stage.to_try()) and not core.members.groups.known
+        self._asked_for_groups = self._asked_for_groups + 1 if needs else 0
+        return bool(needs) and self._asked_for_groups <= _GROUPS_TIMES
 
     def _requires_again(self) -> bool:
         """Whether a trial that begins by itself is of encryption too: where an operator's word
@@ -336,6 +354,9 @@ class Staging:
             return
         self._refusal_told = None
         core.problems.clear("arming")
+        if self._groups_may_come():
+            core.soon("stage", _GROUPS_AGAIN)
+            return
         try:
             self._trying.begin(
                 core.stage.record,

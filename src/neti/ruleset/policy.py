@@ -164,13 +164,18 @@ def _ssh(settings: Settings) -> Iterator[str]:
         yield f"tcp dport {settings.ssh_port} {word} saddr {listed(networks)} accept"
 
 
-def _vouched(settings: Settings, *, removed: str) -> Iterator[str]:
-    """Trusted networks, removed sources, then what is already established."""
+def _vouched(settings: Settings, *, removed: str, judged: bool = False) -> Iterator[str]:
+    """Trusted networks, removed sources, then what is already established. ``judged``: members that
+    no group lets in come here too, and may not begin a connection anew by the ports of a former
+    one."""
     for word, networks in by_family(settings.trusted):
         yield f"{word} saddr {listed(networks)} accept"
     yield f"ip saddr @revoked4 goto {removed}"
     yield f"ip6 saddr @revoked6 goto {removed}"
-    yield "ct state established,related accept"
+    if judged:
+        yield from membering.going_on("accept")
+    else:
+        yield "ct state established,related accept"
 
 
 def _members(tunnel: Tunnel | None) -> tuple[str, ...]:
@@ -220,7 +225,7 @@ def _input(
             "udp sport 67 udp dport 68 accept",
             "ip6 saddr fe80::/10 udp sport 547 udp dport 546 accept",
             *((f"{whose.from_container} accept",) if whose.from_container else ()),
-            *_vouched(settings, removed="removed"),
+            *_vouched(settings, removed="removed", judged=admitted is not None),
             *membering.waiting(admitted, _members(tunnel), opened=opened_here),
             "goto judge",
         ),
@@ -273,7 +278,7 @@ def _published(
     rules = (
         *((requiring.from_clear(forwarded=True),) if encrypts else ()),
         *_let_in(_members(tunnel), admitted),
-        *_vouched(settings, removed="removed_forwarded"),
+        *_vouched(settings, removed="removed_forwarded", judged=admitted is not None),
         *membering.waiting(admitted, _members(tunnel), opened=published),
         "goto judge_forwarded",
     )

@@ -81,6 +81,18 @@ def sets(settings: Settings, surroundings: Surroundings) -> Iterator[tuple[str, 
         yield f"set {six}", "type ipv6_addr"
 
 
+def going_on(then: str) -> tuple[str, ...]:
+    """Rules for what is established or related, but for a SYN that asks for a connection anew:
+    conntrack takes one by the ports of a connection that was reset for a part of it. So whoever had
+    one connection could begin others after he was put out of his group."""
+    known = "ct state established,related"
+    return (
+        f"tcp flags & (fin|syn|rst|ack) != syn {known} {then}",
+        f"meta l4proto != tcp {known} {then}",
+        f"ct direction reply {known} {then}",
+    )
+
+
 def let_in(admitted: Admission | None) -> str:
     """What becomes of a member's packet."""
     return LET_IN if admitted is None else "jump members"
@@ -106,7 +118,7 @@ def chains(settings: Settings, admitted: Admission | None) -> Iterator[Chain]:
         "members",
         None,
         (
-            f"ct state established,related {LET_IN}",
+            *going_on(LET_IN),
             f"meta l4proto {{ icmp, icmpv6 }} {LET_IN}",
             *file.rules(),
             # Late segments of connections that are over. They open none.

@@ -196,12 +196,39 @@ def test_in_shadow_they_are_tried_with_reject_all(fleet: World) -> None:
     assert box.dataplane.read().armed_for_good
 
 
-def test_what_the_configuration_wishes_begins_without_them(fleet: World) -> None:
+def test_a_new_host_tries_them_with_what_its_file_wishes(fleet: World) -> None:
+    """Nobody types anything on a host that a group of machines starts by itself."""
     box = started(fleet, reject_all=True)
     fleet.pass_time(31)
     told = box.told()
     assert told.trial is not None
+    assert told.trial.of == ("reject_all", "member_ports")
+    assert narrowed(box) == BOTH
+
+
+def test_what_the_file_wishes_does_not_wait_for_groups_that_nobody_defined(fleet: World) -> None:
+    """Then it is as if the file had no ``member_ports``, which go on waiting."""
+    box = started(fleet, (*DB, MemberPort(("nobody",), "tcp", 81, 81)), reject_all=True)
+    fleet.pass_time(31)
+    told = box.told()
+    assert told.trial is not None
     assert told.trial.of == ("reject_all",)
+    assert narrowed(box) == set()
+
+
+def test_what_the_file_wishes_does_not_fail_because_of_them_twice(fleet: World) -> None:
+    """A trial with them that nobody confirmed is tried again without."""
+    box = started(fleet, reject_all=True)
+    fleet.pass_time(31)
+    box.shadow.kept = ("5432/tcp (1 member, ec2-3 for one)",)
+    while box.running.core.stage.record.failures == 0:
+        box.dataplane.expire()
+        fleet.pass_time(60)
+    box.shadow.kept = ()
+    fleet.pass_time(301)
+    trial = box.running.core.stage.record.trial
+    assert box.running.core.stage.record.confirmed or trial is not None
+    assert trial is None or trial.member_ports is None
     assert narrowed(box) == set()
 
 
