@@ -1,4 +1,4 @@
-"""Turns a checked form into Settings. Decides nothing; only the name of a node can be wrong."""
+"""Turns a checked form into Settings. Only the name of a node can be wrong."""
 
 from ipaddress import IPv4Address
 from pathlib import Path

@@ -8,9 +8,9 @@ from ipaddress import IPv4Address
 from typing import Final, NamedTuple
 
 from neti.errors import EntryError
-from neti.model import Member
+from neti.model import Member, Site
 from neti.model.entry import encode
-from neti.model.settings import LocalIdentity, Settings, StaticIdentity
+from neti.model.settings import CloudWord, LocalIdentity, Settings, StaticIdentity
 
 
 class _Kind(NamedTuple):
@@ -20,10 +20,12 @@ class _Kind(NamedTuple):
 
 _EC2: Final = _Kind("i-0123456789abcdef0", "an EC2 instance id")  # of every one since 2016
 _MACHINE_ID: Final = "0123456789abcdef"
+_GOOGLE: Final = _Kind(
+    "12345678901234567890", "the number of a Google instance (an Azure machine's id is longer yet)"
+)
 _CLOUDS: Final = {
-    "auto": _EC2,
     "ec2": _EC2,
-    "gcp": _Kind("12345678901234567890", "the number of a Google instance"),
+    "gcp": _GOOGLE,
     "azure": _Kind("0123456789abcdefghijklmno", "the id of an Azure machine"),
 }
 
@@ -45,9 +47,10 @@ def too_long(settings: Settings) -> Iterator[str]:
     """For each site in which this host may find itself, and has no room there."""
     identity = settings.identity
     if isinstance(identity, str):
-        kind = _CLOUDS[identity]
-        own = [settings.site] if settings.site is not None else _of_cloud(settings)
-        yield from (_no_room(site, kind) for site in own if not _fits(site, kind.example))
+        for site in _possible(settings):
+            kind = _kind(identity, site)
+            if not _fits(site.name, kind.example):
+                yield _no_room(site.name, kind)
     elif settings.site is None and (host_id := own_id(settings)) is not None:
         for name in settings.sites:
             if not _fits(name, host_id):
@@ -57,11 +60,29 @@ def too_long(settings: Settings) -> Iterator[str]:
                 )
 
 
-def _of_cloud(settings: Settings) -> list[str]:
-    """Sites in which an instance may find itself: where any lists networks, only such."""
-    sites = settings.sites.values()
-    listed = [site.name for site in sites if site.vpc_ids or site.networks]
-    return listed or [site.name for site in sites]
+def _possible(settings: Settings) -> list[Site]:
+    """Sites in which this host may find itself: where any lists its cloud's networks, only such."""
+    sites = list(settings.sites.values())
+    if settings.site is not None:
+        return [site for site in sites if site.name == settings.site]
+    match settings.identity:
+        case "ec2":
+            listed = [site for site in sites if site.vpc_ids]
+            others = [site for site in sites if not site.networks]
+        case "gcp" | "azure":
+            listed = [site for site in sites if site.networks]
+            others = [site for site in sites if not site.vpc_ids]
+        case _:
+            listed = [site for site in sites if site.vpc_ids or site.networks]
+            others = sites
+    return listed or others
+
+
+def _kind(word: CloudWord, site: Site) -> _Kind:
+    """``auto`` may be any cloud: a site with networks and no VPC is Google's or Azure's."""
+    if word == "auto":
+        return _GOOGLE if site.networks and not site.vpc_ids else _EC2
+    return _CLOUDS[word]
 
 
 def _no_room(site: str, kind: _Kind) -> str:

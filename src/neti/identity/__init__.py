@@ -35,15 +35,23 @@ def discover(
 
     ``cache_dir`` None: nothing is written or remembered (for read-only commands).
     """
-    configured = settings.identity
+    configured, cache, is_new = settings.identity, None, False
     if isinstance(configured, StaticIdentity):
         identity = StaticSource(configured).read()
     elif isinstance(configured, LocalIdentity):
         identity = _local(configured)
     else:
         asked = source or _cloud(configured)
-        identity = _remembering(asked, cache_dir, clock or SystemClock(), machine, notice)
+        cache = _cache(cache_dir, clock or SystemClock(), machine, notice)
+        identity, is_new = _asked(asked, cache, notice)
+    if identity.private in settings.overlay_subnet:
+        raise IdentityError(
+            f"this host's private address {identity.private} is inside overlay_subnet "
+            f"{settings.overlay_subnet}, so it is not one of its site's"
+        )
     decision = decide_site(settings, identity)
+    if is_new and cache is not None:
+        cache.remember(identity)  # only now: what this host may not be is no answer for later
     if decision.warning is not None:
         notice(decision.warning)
     if (outside := outside_ranges(settings, decision.site, identity.ipv6)) is not None:
@@ -91,29 +99,29 @@ def _cloud(word: CloudWord) -> IdentitySource:
     return source_of(word)
 
 
-def _remembering(
-    source: IdentitySource,
-    cache_dir: Path | None,
-    clock: Clock,
-    machine: str | None,
-    notice: Callable[[str], None],
-) -> Identity:
-    if cache_dir is None:
-        return source.read()
+def _cache(
+    folder: Path | None, clock: Clock, machine: str | None, notice: Callable[[str], None]
+) -> IdentityCache | None:
+    if folder is None:
+        return None
     bound_to = fingerprint() if machine is None else machine
-    cache = IdentityCache(
-        folder=cache_dir, machine=bound_to, clock=clock, boot=boot_id(), notice=notice
+    return IdentityCache(
+        folder=folder, machine=bound_to, clock=clock, boot=boot_id(), notice=notice
     )
+
+
+def _asked(
+    source: IdentitySource, cache: IdentityCache | None, notice: Callable[[str], None]
+) -> tuple[Identity, bool]:
+    """The answer, and whether it is a new one: while the source is silent the last one counts."""
     try:
-        identity = source.read()
+        return source.read(), True
     except SourceSilent as error:
-        remembered = cache.recall()
+        remembered = cache.recall() if cache is not None else None
         if remembered is None:
             raise
         notice(f"{error}. Using the answer from {remembered.age_seconds:.0f} s ago")
-        return remembered.identity
-    cache.remember(identity)
-    return identity
+        return remembered.identity, False
 
 
 def _more(settings: Settings, identity: Identity) -> tuple[IPAddress, ...]:

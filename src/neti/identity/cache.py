@@ -108,6 +108,8 @@ def _to_json(identity: Identity) -> dict[str, Any]:
         "public": None if identity.public is None else str(identity.public),
         "ipv6": [str(address) for address in identity.ipv6],
         "vpc_id": identity.vpc_id,
+        "networks": list(identity.networks),
+        "cloud": identity.cloud,
     }
 
 
@@ -117,10 +119,16 @@ def _from_json(document: Any) -> Identity:
         raise ValueError("not a host id")
     if vpc_id is not None and not isinstance(vpc_id, str):
         raise ValueError("not a VPC id")
+    # The version before wrote neither, and knew EC2 only.
+    networks, cloud = document.get("networks", []), document.get("cloud", "")
+    if not all(isinstance(one, str) for one in (*networks, cloud)):
+        raise ValueError("not the names of networks, or of a cloud")
     return Identity(
         id=host_id,
         private=IPv4Address(str(document["private"])),
         public=None if public is None else IPv4Address(str(public)),
         ipv6=tuple(IPv6Address(str(address)) for address in document["ipv6"]),
         vpc_id=vpc_id,
+        networks=tuple(networks),
+        cloud=cloud,
     )

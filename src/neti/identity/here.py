@@ -29,6 +29,7 @@ _MACHINE_ID: Final = Path("/etc/machine-id")
 _TRIE: Final = Path("/proc/self/net/fib_trie")
 _ROUTES: Final = Path("/proc/self/net/route")
 _INTERFACES: Final = Path("/sys/class/net")
+_NOBODYS_NAMES: Final = frozenset({"localhost", "localhost6", "(none)"})
 _ID_DIGITS: Final = 16  # 64 bits: two of 16,000 random ones are the same once in 10**11 fleets
 
 
@@ -38,10 +39,20 @@ class LocalSource:
 
     def read(self) -> Identity:
         own = self.configured
-        private = _private(own.private)
+        private = _real(_private(own.private), own.private)
         public = private if own.public == "same" else own.public
         ipv6 = () if own.ipv6 is None else (own.ipv6,)
         return Identity(id=_id(own), private=private, public=public, ipv6=ipv6)
+
+
+def _real(address: IPv4Address, wanted: object) -> IPv4Address:
+    """As an address that is written is checked: peers believe no other."""
+    if address.is_loopback or address.is_link_local or address.is_multicast:
+        raise IdentityError(
+            f"{wanted}, which is to say this host's private address, says {address}, which no "
+            "other host can reach"
+        )
+    return address
 
 
 def _id(own: LocalIdentity) -> str:
@@ -53,6 +64,11 @@ def _id(own: LocalIdentity) -> str:
     if wanted == "machine-id":
         return machine_digits(_content(_MACHINE_ID))
     name = socket.gethostname().partition(".")[0]
+    if name in _NOBODYS_NAMES:
+        raise IdentityError(
+            f"this machine's host name is {name}, which every machine has until it gets one\n"
+            "→ set its host name, or write id: NAME"
+        )
     return _checked(name, "this machine's host name", "set another host name, or write id: NAME")
 
 

@@ -24,7 +24,7 @@ DEFAULT_ENDPOINT: Final = "http://169.254.169.254"
 _MAX_BYTES: Final = 64 * 1024
 _MAX_ANSWER: Final = 128 * 1024  # including headers and framing
 _PAUSES: Final = (0.2, 0.5, 1.0)  # before the second, third and fourth try
-_WORTH_ANOTHER_TRY: Final = frozenset({408, 429, *range(500, 600)})
+_WORTH_ANOTHER_TRY: Final = frozenset({408, 410, 429, *range(500, 600)})
 
 
 @dataclass(frozen=True, slots=True)

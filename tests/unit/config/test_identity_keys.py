@@ -125,3 +125,30 @@ def test_a_network_is_in_one_site(tmp_path: Path) -> None:
     text = "sites: {a: {networks: [prod]}, b: {networks: [PROD]}}\n"
     with pytest.raises(ConfigError, match=r"sites\.b\.networks\[0\]: prod.*it in one site only"):
         loaded(tmp_path, "identity: gcp\n", text)
+
+
+@pytest.mark.parametrize(
+    ("identity", "long"),
+    [
+        ("auto", "google-east"),
+        ("gcp", "google-east"),
+        ("azure", "google-east"),
+        ("ec2", "amazon-east"),
+    ],
+)
+def test_only_sites_of_its_own_cloud_have_to_leave_room(
+    tmp_path: Path, identity: str, long: str
+) -> None:
+    """A site of the other cloud is none in which this host may find itself."""
+    text = (
+        "sites: {amazon-east: {vpc_ids: [vpc-1]}, google-east: {networks: [prod]}, "
+        "gcp: {networks: [dev]}}\n"
+    )
+    found = loaded(tmp_path, f"identity: {identity}\n", text).warnings
+    named = {
+        site
+        for site in ("amazon-east", "google-east")
+        for one in found
+        if f"{site!r} is too" in one
+    }
+    assert named == ({"amazon-east", "google-east"} if identity == "auto" else {long})

@@ -94,8 +94,22 @@ def test_this_machines_addresses_are_what_the_kernel_lists() -> None:
         assert IPv4Address(sock.getsockname()[0]) in addresses()
 
 
-def test_an_interfaces_address() -> None:
-    assert local(private="lo").read().private == IPv4Address("127.0.0.1")
+def test_an_interfaces_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert here.address_of("lo") == IPv4Address("127.0.0.1")
+    monkeypatch.setattr(here, "address_of", lambda name: {"eth0": GIVEN}[name])
+    assert local(private="eth0").read().private == GIVEN
+
+
+def test_an_address_that_no_other_host_reaches() -> None:
+    """As if it had been written."""
+    with pytest.raises(IdentityError, match=r"lo, which is .* says 127\.0\.0\.1, which no other"):
+        local(private="lo").read()
+
+
+def test_a_name_that_every_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: "localhost.localdomain")
+    with pytest.raises(IdentityError, match="which every machine has until it gets one"):
+        local(id="hostname", given=False).read()
 
 
 def test_an_interface_that_is_not_there() -> None:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neti.errors import IdentityError
-from neti.identity import gcp
+from neti.identity import discover, gcp
 from neti.identity.azure import AzureSource
 from neti.identity.clouds import FirstThatKnows
 from neti.identity.ec2 import Ec2Source
@@ -329,3 +329,45 @@ def test_where_googles_server_is(monkeypatch: pytest.MonkeyPatch) -> None:
     assert gcp.endpoint() == "http://169.254.169.254"
     monkeypatch.setenv(gcp.HOST_VARIABLE, "127.0.0.1:8080")
     assert gcp.endpoint() == "http://127.0.0.1:8080"
+
+
+class _Source:
+    def __init__(self, *answers: Identity | IdentityError) -> None:
+        self.answers = list(answers)
+
+    def read(self) -> Identity:
+        answer = self.answers.pop(0)
+        if isinstance(answer, IdentityError):
+            raise answer
+        return answer
+
+
+def found(settings: Settings, folder: Path, source: _Source) -> str:
+    host = discover(settings, cache_dir=folder, source=source, machine="m", notice=lambda _: None)
+    return host.site
+
+
+def test_a_silent_service_leaves_the_site_as_it_was(tmp_path: Path) -> None:
+    """The network's name is remembered too: by its range the host would be in the other site."""
+    old = Site(name="old", private=(IPv4Network("10.0.0.0/24"),), vpc_ids=("vpc-1",))
+    new = Site(name="new", private=(IPv4Network("10.0.0.0/8"),), networks=("prod",))
+    source = _Source(HOST, SourceSilent("no answer"))
+    settings = replace(configured(old, new), identity="gcp")
+    assert found(settings, tmp_path, source) == "new"
+    assert found(settings, tmp_path, source) == "new"
+
+
+def test_an_answer_that_was_refused_is_not_remembered(tmp_path: Path) -> None:
+    """With a silent service it would count, and by a file of 2014 as EC2-Classic's."""
+    two = replace(configured(), sites=MappingProxyType({n: Site(name=n) for n in ("ec2", "vpc")}))
+    source = _Source(HOST, SourceSilent("no answer"))
+    with pytest.raises(IdentityError, match="nothing says which site"):
+        found(two, tmp_path, source)
+    with pytest.raises(SourceSilent):
+        found(two, tmp_path, source)
+
+
+def test_a_real_address_is_outside_the_overlay(tmp_path: Path) -> None:
+    inside = replace(HOST, private=IPv4Address("192.168.0.9"))
+    with pytest.raises(IdentityError, match="inside overlay_subnet"):
+        found(configured(OLD, NEW), tmp_path, _Source(inside))
