@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from neti import files
+from neti.config.file import writable_by_all
 from neti.state import elsewhere
 
 DEFAULT_STATE: Final = Path("/var/lib/neti")
@@ -34,14 +35,22 @@ def named_in(config: Path) -> Path | None:
 def in_force(config: Path) -> Path | None:
     """The folder of the agent that has this very file in force, by its own copy there: then nobody
     needs a schema to know that it is valid, for an agent of the same version that answers. None: it
-    is another file, or this user may not compare them."""
+    is another file, this user may not compare them, or others than the folder's owner and root may
+    have put the copy there, and the socket that answers."""
     folder = named_in(config) or noted(config) or DEFAULT_STATE
     try:
+        if writable_by_all(folder) or not _is_its_owners(folder):
+            return None
         content = files.read(config.resolve(), _AT_MOST)
         same = files.read(folder / GOOD_CONFIG, len(content)) == content
     except (OSError, RuntimeError):
         return None
     return folder if same and content else None
+
+
+def _is_its_owners(folder: Path) -> bool:
+    """Whether the copy is the folder's owner's, or root's. Raises OSError."""
+    return (folder / GOOD_CONFIG).lstat().st_uid in {0, folder.stat().st_uid}
 
 
 def is_guessed(config: Path) -> bool:

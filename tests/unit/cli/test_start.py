@@ -11,7 +11,7 @@ import pytest
 import neti
 from neti.control.server import ControlServer
 from neti.monitoring.status import Registry, Status
-from neti.state.location import GOOD_CONFIG
+from neti.state.location import GOOD_CONFIG, in_force
 
 CONFIG = """\
 registry: embedded:{folder}/registry.db
@@ -135,3 +135,30 @@ def test_neither_does_one_that_is_not_there(agent: Agent, command: str) -> None:
     code, said, _ = agent.asked(command)
     assert "reject_al" in said
     assert code != 0
+
+
+@pytest.mark.parametrize("command", ["status", "check"])
+def test_a_folder_that_everyone_can_write_to_vouches_for_nothing(
+    agent: Agent, command: str
+) -> None:
+    """Whoever writes there may have put copy and socket in it."""
+    agent.state.chmod(0o777)
+    code, said, imported = agent.asked(command)
+    assert "pydantic" in imported
+    assert code == 2, said
+    assert ("everyone can write to" if command == "status" else "configuration is invalid") in said
+
+
+def test_a_copy_of_another_user_than_the_folders_vouches_for_nothing(
+    agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert in_force(agent.config) == agent.state
+    real = Path.lstat
+
+    def of_another(path: Path) -> os.stat_result:
+        held = list(real(path))
+        held[4] = os.getuid() + 1
+        return os.stat_result(held)
+
+    monkeypatch.setattr(Path, "lstat", of_another)
+    assert in_force(agent.config) is None
