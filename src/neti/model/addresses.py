@@ -1,9 +1,9 @@
-"""Addresses that are never one host's own, whoever names them. Pure.
+"""What is an address, and which are never one host's own, whoever names them. Pure.
 
 Must never hold what depends on a fleet: its ranges are in ``sites``.
 """
 
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Final
 
 # RFC 1122 3.2.1.3 and RFC 6890: these are never one host's address on a network.
@@ -30,6 +30,15 @@ def embeds_ipv4(found: IPv6Address | IPv6Network) -> str | None:
         if inside.subnet_of(network):
             return f"{name} ({network})"
     return None
+
+
+def is_address(text: str) -> bool:
+    """Whether the text is an IPv4 or IPv6 address, and nothing else."""
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def dotted(address: IPv4Address) -> str:
