@@ -36,6 +36,10 @@ class GroupsTooLong(NetiError):
     """The registry would not hold it."""
 
 
+class EditionsUsedUp(NetiError):
+    """No reader would take the next one."""
+
+
 def decode(raw: bytes | None) -> Groups:
     """Of no document: no groups, and edition 0. Raises GroupsUnreadable, which names the place."""
     if raw is None:
@@ -57,7 +61,13 @@ def decode(raw: bytes | None) -> Groups:
 
 
 def encode(groups: Groups) -> bytes:
-    """Raises GroupsTooLong."""
+    """Raises GroupsTooLong, EditionsUsedUp."""
+    if groups.edition > _MAX_EDITION:
+        raise EditionsUsedUp(
+            f"the groups in the registry have edition {_MAX_EDITION}, which is the last that there "
+            "is, and 'neti group' made no such one: nothing was changed\n→ delete the document "
+            "from the registry, and define the groups again with --shrink"
+        )
     lines = {name: [_plain(line) for line in groups.lines[name]] for name in sorted(groups.lines)}
     document = {
         "format": _FORMAT,
