@@ -202,6 +202,7 @@ def _change(
                 "dry_run": dry_run,
                 "joins": list(done.joins),
                 "leaves": list(done.leaves),
+                "unheard_of": list(done.unheard_of),
                 "unsure": done.after.unsure or None,
             }
         )
@@ -226,6 +227,11 @@ def _say_changed(name: str, done: Changed, dry_run: bool) -> None:
             f"not in it any more: {some(done.leaves)}",
             "where member_ports admits the group, they can begin no connection by it any more; "
             "those that they have go on",
+        )
+    if done.unheard_of:
+        explain(
+            f"nobody is registered as {some(done.unheard_of)}, and no operator admitted one: a "
+            "typo? Or its host is still to come, or gone for good"
         )
     if seen.unsure:
         explain(seen.unsure)

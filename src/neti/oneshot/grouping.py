@@ -5,7 +5,7 @@ certificate may begin a host under an id of their choice.
 """
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from neti.errors import NetiError
 from neti.fleet.group_edits import Lines, next_edition
@@ -35,12 +35,14 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """``joins``, ``leaves``: ids of registered members, sorted."""
+    """``joins``, ``leaves``: ids of registered members, sorted. ``unheard_of``: ids of the group
+    that nobody has, sorted: no host registered under them, and no operator admitted one."""
 
     changed: bool
     joins: tuple[str, ...]
     leaves: tuple[str, ...]
     after: Seen
+    unheard_of: tuple[str, ...] = ()
 
 
 def look(settings: Settings, registry: OperatorRegistry, now: float) -> Seen:
@@ -67,8 +69,9 @@ def change(
     dry_run: bool = False,
 ) -> Changed:
     """Raises NetiError, and then nothing has been changed."""
-    members = registered.read(settings, registry).members
-    known = frozenset(registry.records(_ids(edit, registry, name)).keys())
+    fleet = registered.read(settings, registry)
+    members, ids = fleet.members, _ids(edit, registry, name)
+    known = frozenset(registry.records(ids).keys())
     trust = _Trust.of(settings, registry, known)
     done: list[Changed] = []
 
@@ -87,7 +90,14 @@ def change(
         registry.edit_setting("groups", replaced)
     last = done[-1]
     seen = Seen(last.after.groups, last.after.who, trust.unsure)
-    return Changed(any(one.changed for one in done), last.joins, last.leaves, seen)
+    return replace(
+        last,
+        changed=any(one.changed for one in done),
+        after=seen,
+        unheard_of=tuple(
+            sorted(ids - known - members.keys() - fleet.leases.keys() - fleet.present)
+        ),
+    )
 
 
 def _ids(edit: Edit, registry: OperatorRegistry, name: str) -> set[str]:

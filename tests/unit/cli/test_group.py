@@ -183,6 +183,29 @@ def test_what_no_version_of_this_kind_wrote_is_left_alone(
     assert registry.setting("groups") == b'{"format":2}'
 
 
+def test_after_the_last_edition_there_is_no_other(config: Path, registry: EmbeddedRegistry) -> None:
+    """Nobody could read it again."""
+    last = Groups({"db": (GroupLine("db-1"),)}, 1 << 53)
+    registry.change_setting("groups", encode(last))
+    for words in (["add", "db", "db-2"], ["set", "db", "--shrink"], ["set", "db", "--dry-run"]):
+        refused = run(config, *words)
+        assert refused.exit_code == 1
+        assert "edition 9007199254740992, which is the last" in refused.stderr
+        assert held(registry) == last
+    assert told(config, "add", "db", "db-1")["changed"] is False
+
+
+def test_an_id_that_nobody_has_is_named(config: Path, registry: EmbeddedRegistry) -> None:
+    """It may be a typo, or a host that is to come."""
+    registry.acquire("db-7", IPv4Network("192.168.0.0/18"))  # whose host is not there now
+    done = run(config, "set", "db", "db-1", "ec2-99", "db-7", "web-*")
+    assert done.exit_code == 0
+    assert "nobody is registered as ec2-99, and no operator" in done.stderr
+    assert told(config, "set", "db", "ec2-99", "--dry-run")["unheard_of"] == ["ec2-99"]
+    assert told(config, "set", "db", "db-1")["unheard_of"] == []
+    assert "nobody is registered" not in run(config, "delete", "db").output
+
+
 def test_lists_and_shows(config: Path, registry: EmbeddedRegistry) -> None:
     assert run(config, "list").stdout == "0 groups\n"
     told(config, "set", "db", "db-?", "--site", "dc")
