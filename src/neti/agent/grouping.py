@@ -12,7 +12,7 @@ from neti.state.folder import GROUPS_FILE
 if TYPE_CHECKING:
     from neti.agent.core import Core
 
-# Wall seconds between two looks at the clock while a line is to end: somebody may set it.
+# Seconds between two looks at the clock while a line has an end: somebody may set it, also back.
 _LOOK_AT_MOST: Final = 10.0
 
 
@@ -32,8 +32,11 @@ class Grouping:
         self._said = value, fleet
 
     def look(self) -> None:
-        """The timer "groups": a line has ended."""
-        self._due = True
+        """The timer "groups": a line may have ended, or the clock may have been set back."""
+        if self._core.members.groups.is_as_at(self._core.wall()):
+            self._look_again()
+        else:
+            self._due = True
 
     def follow(self) -> None:
         """After ``Journal.take_changes``, and before anything is committed. Costs nothing where
@@ -83,7 +86,12 @@ class Grouping:
         core.members.group_members(followed.groups if followed is not None else None, now)
         if core.members.groups.known and not known and core.stage.record.member_ports is not None:
             core.soon("resync")  # now they are in force again
-        end = core.members.groups.next_end
+        self._look_again()
+
+    def _look_again(self) -> None:
+        core, groups = self._core, self._core.members.groups
         core.timers.due.pop("groups", None)
-        if end is not None:
-            core.soon("groups", min(max(0.0, end - now), _LOOK_AT_MOST))
+        if groups.ends:
+            end = groups.next_end
+            left = _LOOK_AT_MOST if end is None else max(0.0, end - core.wall())
+            core.soon("groups", min(left, _LOOK_AT_MOST))

@@ -6,6 +6,7 @@ Must never do: take long over a pattern, whatever it and the id are.
 """
 
 import re
+from bisect import bisect_right
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -36,11 +37,18 @@ class GroupIndex:
         every = {name: lines[name] for name in names if name in lines}
         self._in_force = {name: tuple(_standing(of, now)) for name, of in every.items()}
         self._who = {name: _Who(of) for name, of in self._in_force.items() if of}
-        # When the next line ends, in Unix seconds; None: none does.
-        self.next_end = min(
-            (one.until for of in self._in_force.values() for one in of if one.until is not None),
-            default=None,
+        # When lines end or have ended, in Unix seconds, sorted.
+        self.ends = sorted(
+            one.until for of in every.values() for one in of if one.until is not None
         )
+        self._ended = bisect_right(self.ends, now)
+        # When the next line ends; None: none does.
+        self.next_end = self.ends[self._ended] if self._ended < len(self.ends) else None
+
+    def is_as_at(self, now: float) -> bool:
+        """Whether the same lines are in force at ``now`` (Unix seconds): somebody may set a clock
+        back, and then a line that had ended has not."""
+        return bisect_right(self.ends, now) == self._ended
 
     def of(self, member: Member) -> tuple[str, ...]:
         """Sorted names."""

@@ -80,6 +80,21 @@ def test_a_line_ends_by_the_wall_clock(fleet: World, boxes: list[Box]) -> None:
     assert who(one) == {two.host.id}
 
 
+def test_a_line_that_ended_by_a_clock_that_ran_ahead_is_back_once_it_is_right(
+    fleet: World, boxes: list[Box]
+) -> None:
+    one, two, _ = boxes
+    end = one.running.core.wall() + 10_000
+    say(fleet, lines(1, GroupLine(one.host.id, until=end)))
+    fleet.clock.set = 20_000.0
+    fleet.pass_time(11)
+    assert who(two) == set()
+    fleet.pass_time(600)
+    fleet.clock.set = 0.0
+    fleet.pass_time(11)
+    assert who(two) == {one.host.id}
+
+
 @pytest.mark.parametrize(
     ("said", "why"),
     [

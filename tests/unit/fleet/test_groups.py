@@ -40,6 +40,12 @@ def test_a_line_ends_when_it_says_so() -> None:
     lines = (GroupLine("db-1", until=100.0), GroupLine("db-2", until=200.0))
     before, then, after = index(99.0, db=lines), index(100.0, db=lines), index(200.0, db=lines)
     assert [before.next_end, then.next_end, after.next_end] == [100.0, 200.0, None]
+    assert [after.is_as_at(now) for now in (99.0, 199.0, 200.0, 999.0)] == [
+        False,
+        False,
+        True,
+        True,
+    ]
     assert before.of(member("db-1")) == ("db",)
     assert then.of(member("db-1")) == after.of(member("db-2")) == ()
     members = [member("db-1"), member("db-2"), member("db-3")]
