@@ -111,7 +111,7 @@ def _sites(forms: dict[str, SiteForm]) -> dict[str, Site]:
             vpc_ids=tuple(dict.fromkeys(form.vpc_ids)),
             networks=tuple(dict.fromkeys(form.networks)),
             reached_by=Reach(form.reached_by),
-            gateways=tuple(form.gateways),
+            gateways=tuple(dict.fromkeys(form.gateways)),
             mtu=form.mtu,
             encrypt=Encrypt(form.encrypt),
         )

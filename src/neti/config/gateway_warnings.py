@@ -3,13 +3,14 @@ gateways. Refuses nothing. See ``warnings``."""
 
 import re
 from collections.abc import Iterator
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from itertools import combinations
 from typing import Final
 
+from neti.config.entry_room import own_id
 from neti.model import Reach, Site
 from neti.model.gateways import PORTS
-from neti.model.settings import OpenPort, Settings, StaticIdentity
+from neti.model.settings import OpenPort, Settings
 
 _INSTANCE: Final = re.compile(r"i-[0-9a-f]{8,32}", re.ASCII)
 
@@ -48,21 +49,19 @@ def _by_address(settings: Settings, near: IPv4Network, far: IPv4Network) -> bool
     if settings.site is not None:
         return False
     own = settings.identity
-    if isinstance(own, StaticIdentity):
+    if not isinstance(own, str) and isinstance(own.private, IPv4Address):
         return own.private in near and own.private in far
     return not any(site.vpc_ids or site.networks for site in settings.sites.values())
 
 
 def _of_open_ports(settings: Settings) -> Iterator[str]:
-    own = settings.identity
-    if not isinstance(own, StaticIdentity):
-        return
-    if not any(own.id in site.gateways for site in settings.sites.values()):
+    own = own_id(settings)
+    if not any(own in site.gateways for site in settings.sites.values()):
         return
     for opened in settings.open_ports:
         if opened.proto == "udp" and opened.first <= PORTS.last and opened.last >= PORTS.first:
             yield (
-                f"open_ports contains {_span(opened)}/udp, and this host, {own.id}, is a gateway, "
+                f"open_ports contains {_span(opened)}/udp, and this host, {own}, is a gateway, "
                 f"which passes on what members send to {PORTS}: a program there may not hear them. "
                 "Expected ports outside these"
             )

@@ -47,9 +47,13 @@ class Problem:
 
     def render(self, path: Path) -> str:
         where = f"{path}:{self.line}: " if self.line else f"{path}: "
+        return f"{where}{self.sentence()}"
+
+    def sentence(self) -> str:
+        """Without the file and the line."""
         key = f"{key_path(self.place)}: " if self.place else ""
         hint = f" ({self.hint})" if self.hint else ""
-        return f"{where}{key}{self.found}: expected {self.expected}{hint}"
+        return f"{key}{self.found}: expected {self.expected}{hint}"
 
 
 def at(place: Place, line: int, unfit: Unfit) -> Problem:

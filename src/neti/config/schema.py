@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -22,7 +21,7 @@ from pydantic import (
 from pydantic.json_schema import WithJsonSchema
 
 from neti.config import member_ports, values
-from neti.config.problems import Said, Unfit
+from neti.config.problems import Unfit
 from neti.model.groups import GROUP_NAME
 from neti.model.settings import DEFAULT_STATE
 
@@ -57,14 +56,6 @@ def _conntrack(value: object) -> int | str:
         return values.whole(value, 1024, 2**31 - 1)
     except Unfit as error:
         raise Unfit(value, f"auto, or {error.expected}", write=error.write) from error
-
-
-def _each_once(ids: list[str]) -> list[str]:
-    """Where another one was meant, there is one less than it seems."""
-    for one in ids:
-        if ids.count(one) > 1:
-            raise Unfit(Said(f"{one} more than once"), "each id once")
-    return ids
 
 
 def _encrypt(value: object) -> object:
@@ -168,7 +159,6 @@ class SiteForm(_Strict):
         list[Annotated[str, BeforeValidator(values.host_id)]],
         NullIsEmpty,
         OrNull(),
-        AfterValidator(_each_once),
     ] = []
     mtu: (
         Annotated[

@@ -5,6 +5,7 @@ from ipaddress import IPv6Address
 from typing import Final
 
 from neti.config import entry_room, member_ports
+from neti.config.gateway_doubts import doubts
 from neti.config.gateway_warnings import of_gateways, of_overlaps
 from neti.config.schema import ConfigForm
 from neti.model import Encrypt, Reach, Site
@@ -18,6 +19,7 @@ _STOCK_SESSION_SECONDS: Final = 40
 def warnings(form: ConfigForm, settings: Settings, *, readable_by_all: bool) -> Iterator[str]:
     yield from _of_2014(form, readable_by_all=readable_by_all)
     yield from _of_sites(settings)
+    yield from doubts(form, settings)
     yield from of_overlaps(settings)
     yield from of_gateways(settings)
     yield from _of_own_addresses(settings)
