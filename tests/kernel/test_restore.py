@@ -15,8 +15,10 @@ from neti.control import client
 from neti.errors import NetiError
 from neti.identity.machine import fingerprint
 from neti.model import Member, entry
+from neti.model.groups import MemberPort
 from neti.oneshot.restore import restore_last
 from neti.registry.embedded.registry import EmbeddedRegistry
+from neti.stage.stages import Record
 from neti.state.folder import StateFolder
 from neti.state.records import Self
 
@@ -200,6 +202,13 @@ def test_who_is_in_a_group_is_back_before_the_registry_is(
         reboot(net)
         assert neti("restore").returncode == 0
         assert "10.0.0.77" in group_of(net)
+        only_in_force(tmp_path / "state", config)
+        assert neti("restore").returncode == 0
+        assert "10.0.0.77" in group_of(net)
+        for path in (tmp_path / "state").glob("members.jsonl*"):
+            path.write_bytes(b"rubbish\n")
+        assert "those in the kernel stay" in neti("restore").stderr
+        assert "10.0.0.77" in group_of(net)
         reboot(net)
         (tmp_path / "state" / "groups.json").write_bytes(b"rubbish\n")
         done = neti("restore")
@@ -207,6 +216,15 @@ def test_who_is_in_a_group_is_back_before_the_registry_is(
         assert done.returncode == 0
         assert "10.0.0.77" not in group_of(net)
         assert neti("plan").returncode == 0
+
+
+def only_in_force(state: Path, config: Path) -> None:
+    """From now on the file does not name the group any more; what is in force does."""
+    folder = StateFolder(state)
+    folder.load(fingerprint())
+    ports = (MemberPort(("db",), "tcp", 5432, 5432),)
+    folder.save_record(Record(wished=True, by="command", confirmed=True, member_ports=ports))
+    config.write_text(config.read_text().replace("5432/tcp: [db]", "80/tcp: [web]"))
 
 
 def group_of(net: Net) -> str:

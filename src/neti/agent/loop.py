@@ -139,6 +139,7 @@ class Agent:
         kernel = core.out.reconciler.read()
         if not core.members.known:
             itself = core.disk.itself
+            core.members.admit_by(core.ports_in_force)  # by which groups' sets are looked at
             core.members.adopt(kernel, via=itself.via, behind=itself.behind)
         core.members.gateways.recall(kernel)
         self.roads.passing.probing.begin(kernel)

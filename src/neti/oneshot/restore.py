@@ -104,15 +104,16 @@ def _load(settings: Settings, folder: StateFolder, loaded: Loaded, notes: list[s
         if overlay in settings.overlay_subnet:
             members.hold_lease(overlay)
     count = len(members.fleet.members)
-    adopted = False
-    if not loaded.members and kernel.elements.get("overlay"):
-        members.adopt(kernel, via=loaded.itself.via, behind=loaded.itself.behind)
-        adopted = True
+    adopted = not loaded.members and bool(kernel.elements.get("overlay"))
+    if adopted:
         count = len(kernel.elements["overlay"])
         notes.append("no members are on disk, so those in the kernel stay")
+    enforcement, ports = _in_force(settings, folder, loaded, kernel, notes, known=count > 0)
+    members.admit_by(ports)
+    if adopted:  # after the sets of all groups that are looked at
+        members.adopt(kernel, via=loaded.itself.via, behind=loaded.itself.behind)
     members.take_changes()
     members.pass_on()
-    enforcement, ports = _in_force(settings, folder, loaded, kernel, notes, known=count > 0)
     members.elements.enforce(enforcement)
     members.require(enforcement.permanent and enforcement.require is None)
     problems = Problems()
@@ -127,7 +128,6 @@ def _load(settings: Settings, folder: StateFolder, loaded: Loaded, notes: list[s
     now = _surroundings(machine, seen, host, loaded)
     gateway = gateway_end(members, now)
     now = replace(now, tunnel=road.tunnel, gateway=gateway, member_ports=ports)
-    members.admit_by(now.member_ports)
     surroundings.note(members.elements, host, seen, reserved)
     surroundings.listen(members.elements, Listening(machine.listeners, machine.local_ports))
     if not seen.had_connections():

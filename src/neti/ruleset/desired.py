@@ -146,7 +146,7 @@ class Membership:
     def succeed(self, before: "Membership", *, now: float, remember: bool) -> None:
         """Take the place of ``before``, which was for other settings or other addresses: with its
         members as they are judged now, or with none (``remember`` False). The kernel keeps what it
-        has until the next transaction."""
+        has until the next transaction, and for longer what was adopted, if that is remembered."""
         self.known, self.adopted = before.known, before.adopted
         self.requires = before.requires
         self.gateways.succeed(before.gateways)
@@ -165,6 +165,8 @@ class Membership:
             }
         self.hold_lease(before.overlay)
         self.elements.believe(before.elements)
+        if remember and self.adopted and not self.known:
+            self._keep(before.elements.kernel)
 
     def _may_go_by(self, host_id: str, road: Road) -> bool:
         """By the present settings: not through a tunnel between sites that do not ask for one."""
@@ -181,13 +183,17 @@ class Membership:
     ) -> None:
         """Nothing is known of the fleet yet, so want what the kernel holds, so that it stays.
         ``via``, ``behind``: this host's part in gateways there. ``adopted``: it lets somebody in
-        already, or keeps strangers out."""
+        already, or keeps strangers out. After ``admit_by``: only sets that the rules look at are
+        wanted."""
         self.gateways.begin(via, behind=behind)
-        for where in self.elements.sets:
-            for key, value in kernel.elements.get(where, {}).items():
-                self.elements.want(where, key, value)
+        self._keep(kernel.elements)
         some = any(kernel.elements.get(where) for where in _PEERS)
         self.adopted = kernel.armed_for_good or some
+
+    def _keep(self, held: Mapping[SetName, Mapping[str, str]]) -> None:
+        for where in self.elements.sets:
+            for key, value in held.get(where, {}).items():
+                self.elements.want(where, key, value)
 
     def hold_lease(self, overlay: IPv4Address | None) -> None:
         """This host's own overlay address, by which it reaches itself."""

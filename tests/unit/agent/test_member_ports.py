@@ -26,6 +26,7 @@ from neti.monitoring.preview import Preview, preview_of
 from neti.registry.detail import decode
 from neti.registry.groups import encode
 from neti.registry.memory import MemoryRegistry
+from neti.ruleset.set_names import SetName, group_sets
 from neti.stage.shadow import Listener, Sighting
 from neti.stage.way_in import OperatorSession
 
@@ -636,3 +637,32 @@ def test_of_another_host_is_told_what_is_known(fleet: World) -> None:
         "is no member that this host knows"
         in box.ask("explain", source="nobody-1", dest="here", port=80)["error"]
     )
+
+
+def test_a_start_that_knows_nobody_keeps_the_groups_that_only_what_is_in_force_names(
+    fleet: World,
+) -> None:
+    """The file names others, the members' file is torn, and the registry is away."""
+    box = confirmed(fleet)
+    reload(box, OTHER)
+    assert in_force(box) == (*OTHER, *DB)
+    sets: tuple[SetName, ...] = (*group_sets("app"), *group_sets("web"), "peers4", "overlay")
+    held = {one: dict(box.elements(one)) for one in sets}
+    assert all(held[one] for one in (group_sets("app")[0], group_sets("web")[0], "peers4"))
+    box.stop()
+    for name in ("members.jsonl", "members.jsonl.old"):
+        (box.settings.table_files_path / name).unlink(missing_ok=True)
+    fleet.server.stop()
+    box.start()
+    fleet.settle()
+    assert not box.running.core.members.known
+    assert waits(box)
+    assert {one: dict(box.elements(one)) for one in sets} == held
+    reload(box, (*OTHER, MemberPort(("web",), "tcp", 81, 81)))
+    assert not box.running.core.members.known
+    assert {one: dict(box.elements(one)) for one in sets} == held
+    fleet.server.start()
+    fleet.settle()
+    fleet.pass_time(1)
+    assert box.running.core.members.known
+    assert {one: dict(box.elements(one)) for one in sets} == held
