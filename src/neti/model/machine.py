@@ -13,7 +13,9 @@ class Machine:
     """``ids``: those under which its agent may be registered, the likeliest first; at least one.
     ``account``: as the operator or the file names it; ``owner``: its number, if that is known.
     ``cloud``: ec2, gcp or azure, or empty. ``networks``: as ``Identity.networks``. ``privates``,
-    ``publics``: every address of every interface, the primary one first."""
+    ``publics``: every address of every interface, the primary one first. ``complete``: they are all
+    there, and so is ``vpc_id``; otherwise the list states some of it, and may not tell a public
+    address from a private one."""
 
     ids: tuple[str, ...]
     name: str = ""
@@ -26,6 +28,7 @@ class Machine:
     privates: tuple[IPv4Address, ...] = ()
     publics: tuple[IPv4Address, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
+    complete: bool = True
 
     @property
     def id(self) -> str:

@@ -23,7 +23,7 @@ from neti.model.settings import Settings
 
 _DIGITS: Final = re.compile(r"(\d+)")
 # Ids that clouds give: an EC2 instance, a number of Google's, Azure's UUID in base 36.
-_OF_A_CLOUD: Final = re.compile(r"i-[0-9a-f]+|[1-9][0-9]{18,19}|[0-9a-z]{25}", re.ASCII)
+_OF_A_CLOUD: Final = re.compile(r"i-[0-9a-f]+|[1-9][0-9]{14,19}|[0-9a-z]{25}", re.ASCII)
 UNKNOWN_SITE: Final = "?"
 
 
@@ -76,7 +76,10 @@ def rows(
     running = list(instances)
     matched = _matched(running, registered, settings)
     faults = {id_of(name): fault for name, fault in registered.skipped.items()}
-    made = [_row(i, matched.get(i.id), registered, settings, exclude, faults) for i in running]
+    made = [
+        _row(one, matched.get(number), registered, settings, exclude, faults)
+        for number, one in enumerate(running)
+    ]
     return sorted(made, key=lambda row: (natural(row.name), row.id))
 
 
@@ -125,43 +128,65 @@ def natural(text: str) -> list[tuple[int, str]]:
 
 def _matched(
     instances: Sequence[Machine], registered: Registered, settings: Settings
-) -> dict[str, Member]:
-    """The members by the ids of their instances.
+) -> dict[int, Member]:
+    """The members by the positions of their machines: a file may name two machines the same.
 
-    A member is matched by its machine's id. One that has an id of its own is matched by its
-    addresses. Private ranges repeat, so the site must match too, and exactly one machine must fit.
+    A member is matched by its machine's id. Where the member or the list has an id of its own, the
+    addresses tell. Private ranges repeat, so the site must match too, and exactly one machine must
+    fit.
     """
-    static: dict[IPv4Address, list[Member]] = defaultdict(list)
-    for member in registered.members.values():
-        if _OF_A_CLOUD.fullmatch(member.id) is None:
-            static[member.private].append(member)
-    found: dict[str, Member] = {}
-    meant: dict[str, list[str]] = defaultdict(list)
-    for instance in instances:
+    found: dict[int, Member] = {}
+    for number, instance in enumerate(instances):
         known = next((one for one in instance.ids if one in registered.members), None)
         if known is not None:
-            found[instance.id] = registered.members[known]
-        else:
-            alike = [member for private in instance.privates for member in static.get(private, ())]
-            for member in _of_its_site(instance, alike, settings)[:1]:
-                meant[member.id].append(instance.id)
-    for member_id, ids in meant.items():
-        if len(ids) == 1:
-            found[ids[0]] = registered.members[member_id]
+            found[number] = registered.members[known]
+    taken = {member.id for member in found.values()}
+    by_address: dict[IPv4Address, list[Member]] = defaultdict(list)
+    for member in registered.members.values():
+        if member.id not in taken:
+            by_address[member.private].append(member)
+            if member.public is not None:
+                by_address[member.public].append(member)
+    meant: dict[str, list[int]] = defaultdict(list)
+    for number, instance in enumerate(instances):
+        if number not in found:
+            for member in _by_addresses(instance, by_address, settings)[:1]:
+                meant[member.id].append(number)
+    for member_id, numbers in meant.items():
+        if len(numbers) == 1:
+            found[numbers[0]] = registered.members[member_id]
     return found
 
 
-def _of_its_site(instance: Machine, alike: Sequence[Member], settings: Settings) -> list[Member]:
-    """Which of the members with its private addresses are the instance; the most certain first."""
+def _by_addresses(
+    instance: Machine, by_address: Mapping[IPv4Address, list[Member]], settings: Settings
+) -> list[Member]:
+    """Which members are the machine by its addresses; the most certain first."""
+    listed = instance.privates + instance.publics
+    near = [member for one in listed for member in by_address.get(one, ())]
+    if any(map(_OF_A_CLOUD.fullmatch, instance.ids)):
+        # Two ids of clouds are two machines.
+        near = [member for member in near if _OF_A_CLOUD.fullmatch(member.id) is None]
+    alike = [one for one in near if _fits(instance, one)]
     if not alike:
         return []
     site = own_site(instance, settings)
-    by_public = [m for m in alike if m.public in instance.publics]
+    publics = instance.publics if instance.complete else listed
+    silent = not instance.complete and not instance.publics
     return [
         # Public addresses are unique, even if the site is not known.
-        *(m for m in by_public if site in (m.site, UNKNOWN_SITE)),
-        *(m for m in alike if m.public is None and m.site == site),
+        *(m for m in alike if m.public in publics and site in (m.site, UNKNOWN_SITE)),
+        *(m for m in alike if (m.public is None or silent) and m.site == site),
     ]
+
+
+def _fits(instance: Machine, member: Member) -> bool:
+    """Whether the member's addresses are the machine's, as far as the list states any."""
+    some = not instance.complete
+    listed = instance.privates
+    private = member.private in listed or (some and (not listed or member.public in listed))
+    public = member.public is None or member.public in instance.publics
+    return private and (public or (some and (not instance.publics or member.public in listed)))
 
 
 def _row(
@@ -206,9 +231,7 @@ def _why(
 ) -> str | None:
     if member is None:
         return _why_unregistered(instance, registered, faults)
-    if member.private not in instance.privates or (
-        member.public is not None and member.public not in instance.publics
-    ):
+    if not _fits(instance, member):
         return (
             f"registered with other addresses: {member.private}, {member.public or 'none public'}"
         )
@@ -221,7 +244,8 @@ def _why(
 
 
 def _why_unregistered(instance: Machine, registered: Registered, faults: Mapping[str, str]) -> str:
-    also = "" if instance.publics else "; it has no public address either"
+    silent = instance.publics or not instance.complete
+    also = "" if silent else "; it has no public address either"
     for one in instance.ids:
         if one in faults:
             return f"its entry is not believed: {faults[one]}"
@@ -241,21 +265,38 @@ def _why_unregistered(instance: Machine, registered: Registered, faults: Mapping
 
 
 def own_site(instance: Machine, settings: Settings) -> str:
-    """The site as the instance's own agent would decide it; this machine does not matter."""
-    if not instance.privates:
+    """The site as the machine's own agent would decide it; the host that this runs on does not
+    matter."""
+    if not instance.privates or _lacks_its_vpc(instance, settings):
         return UNKNOWN_SITE
     identity = Identity(
         id=instance.id,
         private=instance.privates[0],
         public=instance.publics[0] if instance.publics else None,
         vpc_id=instance.vpc_id,
-        networks=instance.networks,
+        networks=instance.networks + _longer(instance, settings),
         cloud=instance.cloud or "file",
     )
     try:
         return decide_site(replace(settings, site=None, identity="auto"), identity).site
     except IdentityError:
         return UNKNOWN_SITE
+
+
+def _lacks_its_vpc(instance: Machine, settings: Settings) -> bool:
+    """Its agent asks EC2 for the VPC and goes by it; without one, in 2014, the site was ec2."""
+    matters = not settings.sites_configured or any(s.vpc_ids for s in settings.sites.values())
+    return instance.cloud == "ec2" and instance.vpc_id is None and not instance.complete and matters
+
+
+def _longer(instance: Machine, settings: Settings) -> tuple[str, ...]:
+    """Google's agents also know their network as ``projects/NUMBER/networks/NAME``, but lists have
+    the project's name. So a site's longer name is that of each network with the same last part."""
+    if instance.cloud != "gcp":
+        return ()
+    listed = (name for site in settings.sites.values() for name in site.networks)
+    own = {name.lower() for name in instance.networks}
+    return tuple(n for n in listed if n not in own and n.rpartition("/")[2] in own)
 
 
 def _text(addresses: Sequence[IPv4Address]) -> str | None:

@@ -1,8 +1,12 @@
 """Which member is which instance: private ranges repeat, ids and public addresses do not."""
 
-from ipaddress import IPv4Address
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
+
+import pytest
 
 from neti.fleet.registered import Registered
 from neti.model import Member, Site
@@ -81,3 +85,109 @@ def test_a_public_address_is_nobody_elses() -> None:
     assert _overlays(_registered("db-1", "vpc", PUBLIC), unlisted) == {"i-0d": "192.168.0.1"}
     assert _overlays(_registered("db-1", "vpc"), unlisted) == {"i-0d": None}
     assert _overlays(_registered("db-1", "vpc", "198.51.100.8"), unlisted) == {"i-0d": None}
+
+
+def _whys(registered: Registered, *machines: Machine) -> list[str | None]:
+    return [row.why for row in coverage.rows(machines, registered, SETTINGS)]
+
+
+def _some(
+    *ids: str, privates: tuple[str, ...] = (), publics: tuple[str, ...] = (), **more: Any
+) -> Machine:
+    """As a CSV or Ansible lists it."""
+    return Machine(
+        ids=ids,
+        name=ids[0],
+        privates=tuple(map(IPv4Address, privates)),
+        publics=tuple(map(IPv4Address, publics)),
+        complete=False,
+        **more,
+    )
+
+
+def test_what_a_list_does_not_state_is_not_judged() -> None:
+    """Only a private address, none at all, or a public one where the private one stands."""
+    registered = _registered("web-1", "ec2", PUBLIC)
+    for machine in (
+        _some("web-1", privates=(SAME,)),
+        _some("web-1"),
+        _some("web-1", privates=(PUBLIC,)),
+        _some("web-1", privates=(SAME,), publics=(PUBLIC,)),
+    ):
+        assert _whys(registered, machine) == [None]
+
+
+@pytest.mark.parametrize(
+    ("privates", "publics"),
+    [(("10.9.9.9",), ()), ((SAME,), ("198.51.100.99",)), (("10.9.9.9",), (PUBLIC,))],
+)
+def test_what_a_list_states_otherwise_is_said(
+    privates: tuple[str, ...], publics: tuple[str, ...]
+) -> None:
+    machine = _some("web-1", privates=privates, publics=publics)
+    (why,) = _whys(_registered("web-1", "ec2", PUBLIC), machine)
+    assert why == f"registered with other addresses: {SAME}, {PUBLIC}"
+
+
+def test_a_list_that_says_nothing_of_public_addresses_does_not_say_that_there_is_none() -> None:
+    empty = Registered(members={}, told={}, leases={}, skipped={})
+    assert _whys(empty, _some("web-1", privates=(SAME,))) == ["no agent"]
+    told = _whys(empty, _instance("i-0a", "vpc-0a"))
+    assert told == ["no agent; it has no public address either"]
+
+
+@pytest.mark.parametrize("member", ["4513456781234567890", "451345678123456", "web-one"])
+def test_a_list_without_a_clouds_ids_is_matched_by_addresses(member: str) -> None:
+    """Its agent has the cloud's id, and the list has names."""
+    machine = _some("web-1", privates=(SAME,), publics=(PUBLIC,))
+    assert _overlays(_registered(member, "ec2", PUBLIC), machine) == {"web-1": "192.168.0.1"}
+
+
+@pytest.mark.parametrize("member", ["4513456781234567890", "451345678123456"])
+def test_two_ids_of_clouds_are_two_machines(member: str) -> None:
+    """Google's numbers are random: some are shorter than others."""
+    machine = _instance("i-0a", "vpc-0a", PUBLIC)
+    assert _overlays(_registered(member, "ec2", PUBLIC), machine) == {"i-0a": None}
+
+
+def test_two_machines_of_one_name_are_told_apart() -> None:
+    """Two lines of a CSV: one is the member, by its addresses."""
+    both = _some("web-1", privates=(SAME,)), _some("web-1", privates=("10.9.9.9",))
+    registered = _registered("by-hand", "ec2", PUBLIC)
+    vpc = [replace(machine, vpc_id="vpc-0a") for machine in both]
+    made = coverage.rows(vpc, registered, SETTINGS)
+    assert [(row.private, row.in_neti) for row in made] == [(SAME, True), ("10.9.9.9", False)]
+
+
+WIDE = replace(SITES["ec2"], private=(IPv4Network("172.16.0.0/12"),))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        replace(SETTINGS, sites=MappingProxyType({**SITES, "ec2": WIDE})),
+        replace(SETTINGS, sites_configured=False),
+    ],
+)
+def test_without_its_vpc_an_instances_site_is_unknown(settings: Settings) -> None:
+    """A Terraform state holds no VPC. EC2's own list knows when there is none, as in 2014."""
+    silent = _some("i-0a", privates=(SAME,), cloud="ec2")
+    assert coverage.own_site(silent, settings) == coverage.UNKNOWN_SITE
+    if not settings.sites_configured:
+        assert coverage.own_site(replace(silent, complete=True), settings) == "ec2"
+
+
+def test_a_network_of_google_is_found_by_its_last_part() -> None:
+    """Lists have the project's name where its agent has the number. Where two sites list such a
+    network, nothing is guessed."""
+    one = Site(name="one", networks=("projects/81/networks/prod",))
+    two = Site(name="two", networks=("projects/82/networks/test",))
+    machine = Machine(ids=("7",), cloud="gcp", networks=("Prod",), privates=(IPv4Address(SAME),))
+    found = {}
+    for second in (two, replace(two, networks=("projects/82/networks/prod",))):
+        sites = MappingProxyType({"one": one, "two": second})
+        found[second.networks[0]] = coverage.own_site(machine, replace(SETTINGS, sites=sites))
+    assert found == {
+        "projects/82/networks/test": "one",
+        "projects/82/networks/prod": coverage.UNKNOWN_SITE,
+    }
