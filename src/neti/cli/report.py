@@ -7,6 +7,7 @@ import click
 
 from neti.cli.common import config_option, json_option
 from neti.cli.coverage import Wanted, coverage_options, show
+from neti.cli.output import say
 from neti.config import load
 from neti.oneshot.inventory import read
 
@@ -38,4 +39,4 @@ def report(config: Path, inventory: Path, **options: Any) -> None:
     wanted = Wanted(**options)
     settings = load(config)
     wanted.check(settings)
-    show(wanted, settings, read(inventory))
+    show(wanted, settings, read(inventory, lambda text: say(f"neti: {text}", err=True)))

@@ -18,7 +18,8 @@ from neti.errors import NetiError
 from neti.model.machine import Machine
 from neti.oneshot.inventory_json import of_ansible, of_azure, of_google
 from neti.oneshot.inventory_place import Odd, Place, addresses, ids_of
-from neti.oneshot.inventory_terraform import of_terraform
+from neti.oneshot.inventory_terraform import left_out, of_terraform
+from neti.text import printable
 from neti.words import why
 
 MAX_BYTES: Final = 512 * 1024 * 1024
@@ -31,16 +32,19 @@ _TAG: Final = "tag:"
 Read = Callable[[Any], Iterator[Machine]]
 
 
-def read(path: Path) -> list[Machine]:
-    """Raises NetiError, which names the file and what is wrong with it."""
+def read(path: Path, warn: Callable[[str], object] = lambda _: None) -> list[Machine]:
+    """Raises NetiError, which names the file and what is wrong with it. ``warn``: is told which
+    kinds of machines in it are not read."""
     try:
         raw = files.read(path, MAX_BYTES)
     except OSError as error:
         raise NetiError(f"{path}: {why(error)}") from error
-    return machines(raw, str(path))
+    return machines(raw, str(path), warn)
 
 
-def machines(raw: bytes, source: str) -> list[Machine]:
+def machines(
+    raw: bytes, source: str, warn: Callable[[str], object] = lambda _: None
+) -> list[Machine]:
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -57,9 +61,16 @@ def machines(raw: bytes, source: str) -> list[Machine]:
     if kind is None:
         raise NetiError(f"{source}: is JSON, but no inventory\n→ expected {KINDS}")
     try:
-        return list(kind(document))
+        found = list(kind(document))
+        others = left_out(document) if kind is of_terraform else []
     except Odd as error:
         raise NetiError(f"{source}: {error}") from error
+    if others:
+        warn(
+            f"{source}: machines of these kinds are not read, so the totals are without them: "
+            f"{', '.join(others)}"
+        )
+    return found
 
 
 def _kind(document: Any) -> Read | None:
@@ -88,6 +99,12 @@ def _of_csv(text: str, source: str) -> Iterator[Machine]:
         raise NetiError(f"{source}: is no inventory ({error})\n→ expected {KINDS}") from error
     if not {"id", "name"} & set(columns) or "private" not in columns:
         raise NetiError(f"{source}: is no inventory\n→ expected {KINDS}")
+    bare = [column.removeprefix(_TAG) for column in columns if column]
+    twice = next((column for column in bare if bare.count(column) > 1), None)
+    if twice is not None:
+        raise NetiError(
+            f"{source}: has the column {printable(twice)} twice, so it is not clear which is meant"
+        )
     table.fieldnames = columns
     known = {"id", "name", "private", "public", "account", "region", "network", "vpc_id"}
     for line in _lines(table, source):
@@ -112,6 +129,7 @@ def _of_csv(text: str, source: str) -> Iterator[Machine]:
                 privates=addresses(where, row["private"].split()),
                 publics=addresses(where, row.get("public", "").split()),
                 tags=tags,
+                complete=False,
             )
         except Odd as error:
             raise NetiError(f"{source}, {error}") from error

@@ -5,7 +5,7 @@ from typing import Any
 
 from neti.model.addresses import is_address
 from neti.model.machine import Machine
-from neti.oneshot.inventory_place import Odd, Place, addresses, after, azure_id, ids_of
+from neti.oneshot.inventory_place import Odd, Place, addresses, azure_id, azure_networks, ids_of
 from neti.text import printable
 
 
@@ -35,16 +35,15 @@ def of_azure(document: Any) -> Iterator[Machine]:
         where = Place(f"machine {number + 1}", one)
         if where.text("powerState", "VM running") != "VM running":
             continue
-        name, group = where.text("name"), where.text("resourceGroup").lower()
-        subscription = after(where.text("id"), "subscriptions").lower()
-        networks = (subscription, f"{subscription}/{group}", group) if subscription else (group,)
+        name, group = where.text("name"), where.text("resourceGroup")
+        subscription, networks = azure_networks(where.text("id"), group)
         yield Machine(
             ids=ids_of(azure_id(where, "vmId"), name),
             name=name,
             account=subscription,
             region=where.text("location"),
             cloud="azure",
-            networks=tuple(network for network in networks if network),
+            networks=networks,
             privates=addresses(where, where.text("privateIps").split(",")),
             publics=addresses(where, where.text("publicIps").split(",")),
             tags=where.texts("tags"),
@@ -74,5 +73,6 @@ def of_ansible(document: Any) -> Iterator[Machine]:
             name=host,
             privates=addresses(one, [private]),
             publics=addresses(one, [one.text("public_ip")]),
+            complete=False,
             tags={"group": ",".join(groups[host])} if host in groups else {},
         )

@@ -77,7 +77,15 @@ def azure_id(where: Place, key: str) -> str:
         raise Odd(f"{where.name}: {key} is {said[:60]!r}, which is no UUID") from None
 
 
-def after(path: str, word: str) -> str:
+def azure_networks(resource: str, group: str) -> tuple[str, tuple[str, ...]]:
+    """The subscription, and the names of a machine's network that its agent knows too: by its
+    resource's id and its resource group."""
+    subscription, group = _after(resource, "subscriptions").lower(), group.lower()
+    names = (subscription, f"{subscription}/{group}", group) if subscription else (group,)
+    return subscription, tuple(name for name in names if name)
+
+
+def _after(path: str, word: str) -> str:
     """The part of an id behind this one: /subscriptions/THIS/resourceGroups/…"""
     parts = path.split("/")
     return parts[parts.index(word) + 1] if word in parts[:-1] else ""

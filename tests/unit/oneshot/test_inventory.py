@@ -181,6 +181,42 @@ def test_terraform() -> None:
     assert [one.publics for one in found] == [(), ip("198.51.100.2"), ()]
 
 
+def _resource(kind: str, **attributes: Any) -> dict[str, Any]:
+    return {"mode": "managed", "type": kind, "name": "x", "instances": [{"attributes": attributes}]}
+
+
+def test_an_azure_machine_in_a_state_has_the_names_of_its_network_that_its_agent_has() -> None:
+    """The subscription is in its id only. A former kind has its addresses with its interfaces, and
+    no UUID."""
+    resource = "/subscriptions/8D10/resourceGroups/Prod-RG/providers/x"
+    more = {"id": resource, "name": "web-2", "resource_group_name": "Prod-RG"}
+    card = _resource("azurerm_network_interface", id="/a/Card-1", private_ip_addresses=["10.4.0.4"])
+    state = [
+        _resource("azurerm_windows_virtual_machine", **more),
+        _resource("azurerm_virtual_machine", network_interface_ids=["/a/card-1", "/a/b"], **more),
+        card,
+    ]
+    now, former = of({"version": 4, "resources": state})
+    for one in (now, former):
+        assert one.account == "8d10"
+        assert one.networks == ("8d10", "8d10/prod-rg", "prod-rg")
+    assert former.privates == ip("10.4.0.4")
+    assert not former.complete
+
+
+def test_kinds_of_machines_that_are_not_read_are_named() -> None:
+    """Who reads 100 % must know of what. A kind of which there is none is not named."""
+    none = {**_resource("aws_ec2_fleet"), "instances": []}
+    looked_up = {**_resource("aws_eks_node_group"), "mode": "data"}
+    group = _resource("aws_autoscaling_group", desired_capacity=3)
+    state = [group, none, looked_up, *TERRAFORM["resources"][:3]]  # type: ignore[index]  # a list
+    said: list[str] = []
+    raw = json.dumps({"version": 4, "resources": state}).encode()
+    assert len(machines(raw, "file", said.append)) == 3
+    (only,) = said
+    assert only.endswith("so the totals are without them: aws_autoscaling_group")
+
+
 def test_ansible() -> None:
     """Hosts with variables, hosts in groups only, and hosts in no group."""
     assert of(ANSIBLE) == [
@@ -189,9 +225,16 @@ def test_ansible() -> None:
             name="db-1.example.com",
             privates=ip("10.8.0.5"),
             tags={"group": "db,old"},
+            complete=False,
         ),
-        Machine(ids=("web-3",), name="web-3", privates=ip("10.8.0.6")),
-        Machine(ids=("10.8.0.7",), name="10.8.0.7", privates=ip("10.8.0.7"), tags={"group": "old"}),
+        Machine(ids=("web-3",), name="web-3", privates=ip("10.8.0.6"), complete=False),
+        Machine(
+            ids=("10.8.0.7",),
+            name="10.8.0.7",
+            privates=ip("10.8.0.7"),
+            tags={"group": "old"},
+            complete=False,
+        ),
     ]
 
 
@@ -204,8 +247,9 @@ def test_a_sheet() -> None:
             privates=ip("10.8.0.8"),
             publics=ip("198.51.100.8"),
             tags={"site": "dc", "tier": "web"},
+            complete=False,
         ),
-        Machine(ids=("db-2",), name="db-2", privates=ip("10.8.0.9", "10.9.0.9")),
+        Machine(ids=("db-2",), name="db-2", privates=ip("10.8.0.9", "10.9.0.9"), complete=False),
     ]
 
 
@@ -222,6 +266,8 @@ def test_a_sheet() -> None:
         (b"name,private\nweb-1\n", "line 2: has not as many fields"),
         (b"name,private\nweb-1,10.0.0.1,more\n", "line 2: has not as many fields"),
         (b"name,private\n,10.0.0.1\n", "line 2: has neither id nor name"),
+        (b"name,private,Private\nweb-1,10.0.0.1,\n", "has the column private twice"),
+        (b"name,private,tier,tag:tier\nweb-1,10.0.0.1,a,b\n", "has the column tier twice"),
         (b"name,private\nweb-1,10.0.0.300\n", "line 2: '10.0.0.300' is no address"),
         (b'[{"networkInterfaces": 7}]', "instance 1: networkInterfaces is no list"),
         (b'[{"powerState": "VM running", "vmId": "x"}]', "machine 1: vmId is 'x'"),
