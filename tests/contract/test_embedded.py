@@ -26,6 +26,7 @@ from neti.registry import (
     Fresh,
     Session,
     SessionEnded,
+    SettingRead,
     Snapshot,
     Stale,
     Vanished,
@@ -215,6 +216,7 @@ def test_files_that_are_removed_under_an_agent_are_noticed(path: Path) -> None:
         recorder.until_picture()
         kinds = [type(event) for event in recorder.since(mark)]
         assert kinds.index(Stale) < kinds.index(SessionEnded) < kinds.index(Fresh)
+        assert kinds.count(SettingRead) == len(SETTING_NAMES)  # another fleet's
         register(registry)
         recorder.until_picture(A)
         with opened(path) as other:

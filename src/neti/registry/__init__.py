@@ -165,7 +165,8 @@ class KeyRead:
 
 @dataclass(frozen=True, slots=True)
 class SettingRead:
-    """A live setting, at the start and on each change: raw, None if it is not set."""
+    """A live setting, at the start, on each change, and after the Snapshot of another fleet: raw,
+    None if it is not set."""
 
     setting: SettingName
     value: bytes | None

@@ -1,6 +1,7 @@
 """Operators define groups: what agents make of it, and when they do not follow."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -136,6 +137,21 @@ def test_in_a_registry_that_was_wiped_an_operator_says_it_anew(
     assert who(two) == {two.host.id}
     say(fleet, lines(10, one.host.id, shrunk=9))
     assert who(two) == {one.host.id}
+    assert "groups_held" not in codes(two)
+
+
+def test_after_a_wipe_and_an_import_the_next_ordinary_edition_is_followed(
+    fleet: World, boxes: list[Box]
+) -> None:
+    """The same document was in both registries, and is the new one's from then on."""
+    one, two, _ = boxes
+    say(fleet, lines(7, one.host.id))
+    fleet.server.stop()
+    fleet.server.restore_copy(replace(fleet.server.copied(), fleet="another"))
+    fleet.server.start()
+    fleet.settle()
+    say(fleet, lines(8, two.host.id))
+    assert who(two) == {two.host.id}
     assert "groups_held" not in codes(two)
 
 

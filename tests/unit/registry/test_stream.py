@@ -137,6 +137,7 @@ def _answer(
     *,
     parent: ZnodeStat = PARENT,
     names: Sequence[str] = (),
+    fleet: bytes = b"f1",
 ) -> list[Any]:
     """All requests, which it returns; those about the tree of the kind ``refused`` are not
     allowed. ``parent``: what the list's parent is like."""
@@ -151,7 +152,7 @@ def _answer(
         if refused is not None and isinstance(request, refused) and about_tree:
             then(NoAuthError())
         elif isinstance(request, GetData):
-            then((b"f1", node) if request.path == LAYOUT.fleet else NoNodeError())
+            then((fleet, node) if request.path == LAYOUT.fleet else NoNodeError())
         elif isinstance(request, ListNames):
             then((list(names), Stat(*node)))
         else:
@@ -267,6 +268,22 @@ def after_a_gap(*, cversion: int, pzxid: int, names: list[str] = NAMES) -> list[
     asked = _answer(client, parent=ZnodeStat(1, 2, 0, 0, 0, cversion, 0, 0, 8, 0, pzxid))
     assert isinstance(told[-1], Fresh)
     return ["list" for request in asked if isinstance(request, ListNames)]
+
+
+def test_another_fleets_settings_are_told_even_if_they_are_the_same() -> None:
+    """What was held as another registry's may be right from now on."""
+    told: list[Event] = []
+    stream, client = Stream(LAYOUT), Client()
+    stream.attach(client)
+    stream.watch(told.append, hosts=False)
+    counts = []
+    for fleet in (b"f1", b"f1", b"f2", b"f2"):
+        told.clear()
+        stream.on_state(KeeperState.CONNECTED)
+        _answer(client, fleet=fleet)
+        stream.on_state(KeeperState.CONNECTING)
+        counts.append([type(event) for event in told].count(SettingRead))
+    assert counts == [len(SETTING_NAMES), 0, len(SETTING_NAMES), 0]
 
 
 def test_a_long_list_is_not_read_again_if_nothing_was_missed(at_once: None) -> None:

@@ -84,7 +84,8 @@ class Watcher:
         self._files: Files | None = None
         self._identity: object = None
         self._seen: int | None = None  # the last change that the sink knows of
-        self._told: dict[SettingName, bytes | None] = {}
+        self._told: dict[SettingName, bytes | None] = {}  # in this registry:
+        self._told_of = ""
         self._fresh = False
         self._reason: str | None = None  # why it is stale, as last told
         self._again = False  # everything is to be told anew
@@ -223,6 +224,9 @@ class Watcher:
                 names = frozenset(map(bounded_name, all_names(store)))
                 origin = Origin(fleet_id(store), self._seen % VERSIONS)
                 events.append(Snapshot(names, origin))
+                if origin.fleet != self._told_of:
+                    self._told_of = origin.fleet
+                    self._told.clear()
                 events.extend(self._settings(files, SETTING_NAMES))
             else:
                 self._seen = (self._seen or 0) + len(changes)

@@ -108,6 +108,8 @@ class OneSession:
         self._attached = True
         self._connected = True
         if self._seen != self._server.at:
+            if self._seen[0] != self._server.fleet:
+                self._told.clear()
             self._seen = self._server.at
             names = frozenset(map(bounded_name, self._server._names))
             origin = Origin(self._server.fleet, self._server.changes % VERSIONS)

@@ -104,7 +104,8 @@ class Stream:
         self._list = ToldList()
         self._fleet: str | None = None  # None: not read on this connection yet
         self._created_parents = False
-        self._told: dict[SettingName, bytes | None] = {}
+        self._told: dict[SettingName, bytes | None] = {}  # in this registry:
+        self._told_of = ""
         self._settings_due: set[SettingName] = set()
         self._questions = Questions(
             layout,
@@ -297,6 +298,9 @@ class Stream:
         stat: Stat
         names, stat = answer
         origin = self._list.read(len(names), stat, self._fleet or "")
+        if origin.fleet != self._told_of:
+            self._told_of = origin.fleet
+            self._told.clear()
         self._tell(Snapshot(frozenset(names), origin))
         self._read_settings()
 
