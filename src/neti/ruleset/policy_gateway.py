@@ -135,11 +135,11 @@ def _passing_on(end: GatewayEnd, uplinks: tuple[str, ...]) -> Iterator[Chain]:
         (
             f"ip daddr set udp dport map @gateway_far {outward} notrack accept",
             f"ip daddr set udp dport map @gateway_direct {outward} {to_wireguard}",
+            # Where a site has no ranges, a member may claim as private the public address of a host
+            # elsewhere. The port says whom a packet is for; probes from there are answered.
+            "udp sport set ip saddr map @gateway_public goto gateway_inward",
             # All else is passed on as ever: this host may be wrong, or no other gateway better.
             f"udp dport {end.ports.probe} drop" if end.cut_off else back,
-            # Where a site has no ranges, a member may claim as private the public address of a host
-            # elsewhere. The port says whom a packet is for.
-            "udp sport set ip saddr map @gateway_public goto gateway_inward",
             _UNKNOWN,
         ),
     )

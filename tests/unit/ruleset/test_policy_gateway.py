@@ -74,6 +74,17 @@ def test_whatever_is_let_through_was_named_by_a_map_and_is_not_tracked() -> None
     assert [r.split()[-1] for r in made["gateway_relayed"]] == ["accept", "drop"]
 
 
+def test_a_gateway_that_is_cut_off_drops_probes_of_its_own_site_only() -> None:
+    """Who claims a gateway elsewhere as private does not keep its probes unanswered."""
+    made = rules(replace(GATEWAY, cut_off=True))
+    *_, elsewhere, own, unknown = made["gateway_outward"]
+    assert elsewhere == "udp sport set ip saddr map @gateway_public goto gateway_inward"
+    assert own == "udp dport 16384 drop"
+    assert unknown == made["gateway_inward"][-1]
+    assert any('counter name "probes"' in rule for rule in made["gateway_inward"])
+    assert 'counter name "probes"' not in str(made["gateway_outward"])
+
+
 def test_the_source_address_is_set_behind_routing_only() -> None:
     """In prerouting it would be a martian."""
     setting = {
