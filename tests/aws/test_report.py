@@ -170,7 +170,7 @@ def test_one_site_is_judged_by_itself(neti: Neti, account: Account, members: Mem
     assert neti("aws", "report", "--site", "vpc", "--fail-below", "100").exit_code == 0
     assert neti("aws", "report", "--site", "ec2", "--fail-below", "100").exit_code == 1
     assert neti("aws", "report", "--site", "?").stdout.endswith(
-        "?: 0 of 0 in Neti (no instances to count)\n"
+        "?: 0 of 0 in Neti (no machines to count)\n"
     )
 
 

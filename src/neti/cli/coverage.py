@@ -13,11 +13,12 @@ from neti.cli.common import refuse_no_version, refuse_unknown_site, registry_of
 from neti.cli.fleet import older
 from neti.cli.output import hand_over, print_json, say
 from neti.model import Member
+from neti.model.addresses import is_address
 from neti.model.machine import Machine
 from neti.model.settings import Settings
 from neti.oneshot import coverage, registered
 from neti.oneshot.coverage import Row, Total
-from neti.text import csv_cell, printable
+from neti.text import csv_cell, plain_name, printable
 
 _COLUMNS: Final = ("name", "id", "public", "private", "overlay", "version", "site", "stage", "why")
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -148,11 +149,20 @@ def _is_chosen(row: Row, wanted: Wanted) -> bool:
 
 
 def _print_lines(chosen: Sequence[Row], wanted: Wanted) -> None:
-    for row in chosen:
-        name = row.id if wanted.ids_only else _in_a_pipe(row)
-        text = row.overlay if wanted.overlays_only else name
-        if text:
-            say(text)
+    if wanted.overlays_only:
+        lines = [row.overlay for row in chosen if row.overlay]
+    else:
+        found = [
+            _in_a_pipe(*((row.id,) if wanted.ids_only else (row.name, row.id))) for row in chosen
+        ]
+        lines = [name for name in found if name is not None]
+        if len(lines) < len(found):
+            unfit = f"{len(found) - len(lines)} of {len(found)} machines"
+            say(
+                f"neti: {unfit} have no name or id that is safe in a pipe; --json has all", err=True
+            )
+    for line in lines:
+        say(line)
 
 
 def _refuse_both(options: Mapping[str, bool]) -> None:
@@ -174,7 +184,7 @@ def _document(
         "instances": [coverage.document(row) for row in chosen],
         "totals": {
             total.site: {
-                "instances": total.instances,
+                "instances": total.machines,
                 "in_neti": total.in_neti,
                 "excluded": total.excluded,
                 "percent": None if total.percent is None else round(total.percent, 2),
@@ -187,10 +197,10 @@ def _document(
     }
 
 
-def _in_a_pipe(row: Row) -> str:
-    """The name, or the id if the name could be read as an option or a second line: anybody can
-    choose a name."""
-    return row.id if row.name.startswith("-") or printable(row.name) != row.name else row.name
+def _in_a_pipe(*names: str) -> str | None:
+    """The first that cannot be read as an option, a second word or a second line; None: none of
+    them. Anybody can choose a name, and a file also the id."""
+    return next((name for name in names if plain_name(name) or is_address(name)), None)
 
 
 def _print_csv(chosen: Sequence[Row]) -> None:
@@ -222,9 +232,9 @@ def _print_table(
 
 
 def _total(total: Total) -> str:
-    percent = "no instances to count" if total.percent is None else f"{_floor(total.percent):.1f} %"
+    percent = "no machines to count" if total.percent is None else f"{_floor(total.percent):.1f} %"
     excluded = f", {total.excluded} excluded" if total.excluded else ""
-    return f"{total.site}: {total.in_neti} of {total.instances} in Neti ({percent}){excluded}"
+    return f"{total.site}: {total.in_neti} of {total.machines} in Neti ({percent}){excluded}"
 
 
 def _floor(percent: float) -> float:

@@ -29,7 +29,7 @@ UNKNOWN_SITE: Final = "?"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """``why`` is None exactly for an instance in Neti. ``registered``: its agent is registered,
+    """``why`` is None exactly for a machine in Neti. ``registered``: its agent is registered,
     although peers may not reach it from every site."""
 
     name: str
@@ -55,25 +55,25 @@ class Row:
 @dataclass(frozen=True, slots=True)
 class Total:
     site: str
-    instances: int
+    machines: int
     in_neti: int
     excluded: int
 
     @property
     def percent(self) -> float | None:
-        """None: there is no instance to count."""
-        return 100.0 * self.in_neti / self.instances if self.instances else None
+        """None: there is no machine to count."""
+        return 100.0 * self.in_neti / self.machines if self.machines else None
 
 
 def rows(
-    instances: Iterable[Machine],
+    machines: Iterable[Machine],
     registered: Registered,
     settings: Settings,
     *,
     exclude: Sequence[str] = (),
 ) -> list[Row]:
-    """One row per instance, in natural order of names: web-9 before web-10."""
-    running = list(instances)
+    """One row per machine, in natural order of names: web-9 before web-10."""
+    running = list(machines)
     matched = _matched(running, registered, settings)
     faults = {id_of(name): fault for name, fault in registered.skipped.items()}
     made = [
@@ -84,7 +84,7 @@ def rows(
 
 
 def totals(made: Iterable[Row], only: str | None = None) -> list[Total]:
-    """By site, then "all"; or that of one site. Excluded instances count only in their own
+    """By site, then "all"; or that of one site. Excluded machines count only in their own
     column."""
     counts: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
     for row in made:
@@ -99,21 +99,21 @@ def totals(made: Iterable[Row], only: str | None = None) -> list[Total]:
 
 
 def below(made: Iterable[Row], percent: float, only: str | None = None) -> list[Total]:
-    """Totals that do not reach the percentage. A total without instances reaches none."""
+    """Totals that do not reach the percentage. A total without machines reaches none."""
     return [
         total
         for total in totals(made, only)
         if (0.0 if total.percent is None else total.percent) < percent
-        and (total.instances or total.site in ("all", only))
+        and (total.machines or total.site in ("all", only))
     ]
 
 
 def strangers(
-    instances: Iterable[Machine], registered: Registered, settings: Settings
+    machines: Iterable[Machine], registered: Registered, settings: Settings
 ) -> list[Member]:
-    """Members that are none of these instances: they are in an account or region that was not
-    asked, are not EC2 instances, or have stopped running."""
-    ours = {member.id for member in _matched(list(instances), registered, settings).values()}
+    """Members that are none of these machines: they are in an account or region that was not
+    asked, are not in the file, or have stopped running."""
+    ours = {member.id for member in _matched(list(machines), registered, settings).values()}
     others = [member for member in registered.members.values() if member.id not in ours]
     return sorted(others, key=lambda member: natural(member.id))
 
@@ -127,7 +127,7 @@ def natural(text: str) -> list[tuple[int, str]]:
 
 
 def _matched(
-    instances: Sequence[Machine], registered: Registered, settings: Settings
+    machines: Sequence[Machine], registered: Registered, settings: Settings
 ) -> dict[int, Member]:
     """The members by the positions of their machines: a file may name two machines the same.
 
@@ -136,8 +136,8 @@ def _matched(
     fit.
     """
     found: dict[int, Member] = {}
-    for number, instance in enumerate(instances):
-        known = next((one for one in instance.ids if one in registered.members), None)
+    for number, machine in enumerate(machines):
+        known = next((one for one in machine.ids if one in registered.members), None)
         if known is not None:
             found[number] = registered.members[known]
     taken = {member.id for member in found.values()}
@@ -148,9 +148,9 @@ def _matched(
             if member.public is not None:
                 by_address[member.public].append(member)
     meant: dict[str, list[int]] = defaultdict(list)
-    for number, instance in enumerate(instances):
+    for number, machine in enumerate(machines):
         if number not in found:
-            for member in _by_addresses(instance, by_address, settings)[:1]:
+            for member in _by_addresses(machine, by_address, settings)[:1]:
                 meant[member.id].append(number)
     for member_id, numbers in meant.items():
         if len(numbers) == 1:
@@ -159,20 +159,20 @@ def _matched(
 
 
 def _by_addresses(
-    instance: Machine, by_address: Mapping[IPv4Address, list[Member]], settings: Settings
+    machine: Machine, by_address: Mapping[IPv4Address, list[Member]], settings: Settings
 ) -> list[Member]:
     """Which members are the machine by its addresses; the most certain first."""
-    listed = instance.privates + instance.publics
+    listed = machine.privates + machine.publics
     near = [member for one in listed for member in by_address.get(one, ())]
-    if any(map(_OF_A_CLOUD.fullmatch, instance.ids)):
+    if any(map(_OF_A_CLOUD.fullmatch, machine.ids)):
         # Two ids of clouds are two machines.
         near = [member for member in near if _OF_A_CLOUD.fullmatch(member.id) is None]
-    alike = [one for one in near if _fits(instance, one)]
+    alike = [one for one in near if _fits(machine, one)]
     if not alike:
         return []
-    site = own_site(instance, settings)
-    publics = instance.publics if instance.complete else listed
-    silent = not instance.complete and not instance.publics
+    site = own_site(machine, settings)
+    publics = machine.publics if machine.complete else listed
+    silent = not machine.complete and not machine.publics
     return [
         # Public addresses are unique, even if the site is not known.
         *(m for m in alike if m.public in publics and site in (m.site, UNKNOWN_SITE)),
@@ -180,39 +180,39 @@ def _by_addresses(
     ]
 
 
-def _fits(instance: Machine, member: Member) -> bool:
+def _fits(machine: Machine, member: Member) -> bool:
     """Whether the member's addresses are the machine's, as far as the list states any."""
-    some = not instance.complete
-    listed = instance.privates
+    some = not machine.complete
+    listed = machine.privates
     private = member.private in listed or (some and (not listed or member.public in listed))
-    public = member.public is None or member.public in instance.publics
-    return private and (public or (some and (not instance.publics or member.public in listed)))
+    public = member.public is None or member.public in machine.publics
+    return private and (public or (some and (not machine.publics or member.public in listed)))
 
 
 def _row(
-    instance: Machine,
+    machine: Machine,
     member: Member | None,
     registered: Registered,
     settings: Settings,
     exclude: Collection[str],
     faults: Mapping[str, str],
 ) -> Row:
-    excluded = any(fnmatch.fnmatchcase(instance.name, pattern) for pattern in exclude)
-    site = member.site if member is not None else own_site(instance, settings)
+    excluded = any(fnmatch.fnmatchcase(machine.name, pattern) for pattern in exclude)
+    site = member.site if member is not None else own_site(machine, settings)
     told = registered.told.get(member.id) if member is not None else None
-    lease = next((registered.leases[i] for i in instance.ids if i in registered.leases), None)
-    why = _why(instance, member, registered, settings, faults)
+    lease = next((registered.leases[i] for i in machine.ids if i in registered.leases), None)
+    why = _why(machine, member, registered, settings, faults)
     if excluded and why is not None:
         why = f"excluded by name; {why}"
     return Row(
-        name=instance.name or instance.id,
-        id=instance.id,
-        account=instance.account,
-        owner=instance.owner,
-        region=instance.region,
+        name=machine.name or machine.id,
+        id=machine.id,
+        account=machine.account,
+        owner=machine.owner,
+        region=machine.region,
         site=site,
-        private=_text(instance.privates),
-        public=_text(instance.publics),
+        private=_text(machine.privates),
+        public=_text(machine.publics),
         overlay=str(member.overlay) if member is not None else str(lease) if lease else None,
         version=(told.version or None) if told is not None else None,
         stage=(told.stage or None) if told is not None else None,
@@ -223,30 +223,30 @@ def _row(
 
 
 def _why(
-    instance: Machine,
+    machine: Machine,
     member: Member | None,
     registered: Registered,
     settings: Settings,
     faults: Mapping[str, str],
 ) -> str | None:
     if member is None:
-        return _why_unregistered(instance, registered, faults)
-    if not _fits(instance, member):
+        return _why_unregistered(machine, registered, faults)
+    if not _fits(machine, member):
         return (
             f"registered with other addresses: {member.private}, {member.public or 'none public'}"
         )
     site = settings.sites.get(member.site)
     if member.public is None and (site is None or site.reached_by is Reach.PUBLIC):
-        if instance.publics:
+        if machine.publics:
             return "registered without its public address"
         return "registered, but without a public address, so it is reached inside its site only"
     return None
 
 
-def _why_unregistered(instance: Machine, registered: Registered, faults: Mapping[str, str]) -> str:
-    silent = instance.publics or not instance.complete
+def _why_unregistered(machine: Machine, registered: Registered, faults: Mapping[str, str]) -> str:
+    silent = machine.publics or not machine.complete
     also = "" if silent else "; it has no public address either"
-    for one in instance.ids:
+    for one in machine.ids:
         if one in faults:
             return f"its entry is not believed: {faults[one]}"
         if one in registered.present:
@@ -256,26 +256,26 @@ def _why_unregistered(instance: Machine, registered: Registered, faults: Mapping
                 f"stale registration: it holds the lease of {registered.leases[one]}, but no agent "
                 f"is registered{also}"
             )
-    if OVERLAY_TAG in instance.tags:
+    if OVERLAY_TAG in machine.tags:
         return (
-            f"stale registration: it has the tag {instance.tags[OVERLAY_TAG][:40]}, but no agent "
+            f"stale registration: it has the tag {machine.tags[OVERLAY_TAG][:40]}, but no agent "
             f"is registered{also}"
         )
     return f"no agent{also}"
 
 
-def own_site(instance: Machine, settings: Settings) -> str:
+def own_site(machine: Machine, settings: Settings) -> str:
     """The site as the machine's own agent would decide it; the host that this runs on does not
     matter."""
-    if not instance.privates or _lacks_its_vpc(instance, settings):
+    if not machine.privates or _lacks_its_vpc(machine, settings):
         return UNKNOWN_SITE
     identity = Identity(
-        id=instance.id,
-        private=instance.privates[0],
-        public=instance.publics[0] if instance.publics else None,
-        vpc_id=instance.vpc_id,
-        networks=instance.networks + _longer(instance, settings),
-        cloud=instance.cloud or "file",
+        id=machine.id,
+        private=machine.privates[0],
+        public=machine.publics[0] if machine.publics else None,
+        vpc_id=machine.vpc_id,
+        networks=machine.networks + _longer(machine, settings),
+        cloud=machine.cloud or "file",
     )
     try:
         return decide_site(replace(settings, site=None, identity="auto"), identity).site
@@ -283,19 +283,19 @@ def own_site(instance: Machine, settings: Settings) -> str:
         return UNKNOWN_SITE
 
 
-def _lacks_its_vpc(instance: Machine, settings: Settings) -> bool:
+def _lacks_its_vpc(machine: Machine, settings: Settings) -> bool:
     """Its agent asks EC2 for the VPC and goes by it; without one, in 2014, the site was ec2."""
     matters = not settings.sites_configured or any(s.vpc_ids for s in settings.sites.values())
-    return instance.cloud == "ec2" and instance.vpc_id is None and not instance.complete and matters
+    return machine.cloud == "ec2" and machine.vpc_id is None and not machine.complete and matters
 
 
-def _longer(instance: Machine, settings: Settings) -> tuple[str, ...]:
+def _longer(machine: Machine, settings: Settings) -> tuple[str, ...]:
     """Google's agents also know their network as ``projects/NUMBER/networks/NAME``, but lists have
     the project's name. So a site's longer name is that of each network with the same last part."""
-    if instance.cloud != "gcp":
+    if machine.cloud != "gcp":
         return ()
     listed = (name for site in settings.sites.values() for name in site.networks)
-    own = {name.lower() for name in instance.networks}
+    own = {name.lower() for name in machine.networks}
     return tuple(n for n in listed if n not in own and n.rpartition("/")[2] in own)
 
 

@@ -101,6 +101,27 @@ def test_ids_to_pipe_on(neti: Neti) -> None:
     assert found == [listed(2)["id"]]
 
 
+@pytest.mark.parametrize("option", ["--names-only", "--ids-only"])
+def test_hostile_names_and_ids_do_not_get_into_a_pipe(
+    neti: Neti, tmp_path: Path, option: str
+) -> None:
+    """A file without ids has the name for one. What is left out is counted."""
+    lines = ["-rf,10.0.0.7", "web 1,10.0.0.8", "$(reboot),10.0.0.9", "web-9,10.0.0.10"]
+    (tmp_path / "machines.json").write_text("\n".join(["name,private", *lines, "10.0.0.11,"]))
+    result = neti(option)
+    assert result.stdout.split("\n") == ["10.0.0.11", "web-9", ""]
+    assert "3 of 5 machines have no name or id that is safe in a pipe" in result.stderr
+
+
+def test_kinds_that_are_not_read_are_named_beside_the_report(neti: Neti, tmp_path: Path) -> None:
+    group = {"type": "aws_autoscaling_group", "name": "web", "instances": [{}]}
+    state = {"version": 4, "resources": [group]}
+    (tmp_path / "machines.json").write_text(json.dumps(state))
+    result = neti("--ids-only")
+    assert not result.stdout
+    assert result.stderr.endswith("are without them: aws_autoscaling_group\n")
+
+
 def test_a_share_that_is_too_small_is_exit_code_1(neti: Neti) -> None:
     assert neti("--fail-below", "30").exit_code == 0
     result = neti("--fail-below", "100")
