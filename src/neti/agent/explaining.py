@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from typing import Final
 
 from neti.agent.core import Core
-from neti.agent.kept_out import ADDRESSES, index, packed, peers_at
+from neti.agent.kept_out import ADDRESSES, packed, peers_at
 from neti.agent.preview import refused_of
 from neti.control.server import Request
 from neti.errors import NetiError
@@ -100,7 +100,7 @@ class _Asked:
                 yield f"{name} is no member that this host knows"
                 continue
             known = member if member is not None else core.members.fleet.members.get(core.host.id)
-            groups = index(core).of(known) if known is not None else ()
+            groups = core.grouping.every().of(known) if known is not None else ()
             yield f"{name} is in {', '.join(groups) or 'no group'}"
         if _is_own(core, source) and (member := _member(core, dest)) is not None:
             road = core.members.road_of(member).value

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from neti import log
 from neti.fleet.followed_groups import FollowedGroups, judged
+from neti.fleet.groups import GroupIndex
+from neti.model.groups import Groups
 from neti.state.folder import GROUPS_FILE
 
 if TYPE_CHECKING:
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
 # Seconds between two looks at the clock while a line has an end: somebody may set it, also back.
 _LOOK_AT_MOST: Final = 10.0
+_NOBODY: Final = Groups({})
 
 
 class Grouping:
@@ -26,6 +29,7 @@ class Grouping:
         self._said: tuple[bytes | None, str] | None = None  # not judged yet: a value, and the fleet
         self._due = followed is not None
         self._as_of = 0.0
+        self._every: tuple[Groups, GroupIndex] | None = None
 
     def take(self, value: bytes | None, fleet: str) -> None:
         """The live setting as it stands now, in the registry of this fleet."""
@@ -46,6 +50,15 @@ class Grouping:
             self._judge(*said)
         if self._due or self._core.members.groups_are_due():
             self._tell()
+
+    def every(self) -> GroupIndex:
+        """Of every group that is defined, and not only of those that this host's rules look at.
+        Built once for each edition, and each time that a line ends."""
+        groups = self.followed.groups if self.followed is not None else _NOBODY
+        now, held = self._core.wall(), self._every
+        if held is None or held[0] is not groups or not held[1].is_as_at(now):
+            held = self._every = groups, GroupIndex(groups, groups.lines.keys(), now)
+        return held[1]
 
     def write_again(self) -> None:
         """Somebody else took it from the disk, or changed it there."""

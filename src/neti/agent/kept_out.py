@@ -11,28 +11,19 @@ from typing import Final
 
 from neti.agent.core import Core
 from neti.agent.shadow_log import ShadowLog
-from neti.fleet.groups import GroupIndex
 from neti.host.listeners import listeners
 from neti.model import IPAddress, Member
-from neti.model.groups import Groups, MemberPorts
+from neti.model.groups import MemberPorts
 from neti.ruleset.member_ports import admits_everybody, both, reached_by
 from neti.ruleset.reach import elements_of
 from neti.stage import kept_out
-from neti.stage.kept_out import Around, Peer, Row, is_admitted
+from neti.stage.kept_out import Around, Others, Peer, Row, is_admitted
 from neti.stage.preview import View, opened_by, way_in_by
 from neti.stage.record import Record
 from neti.stage.shadow import Port
 
 # In these the kernel has members by the addresses from which they come.
 ADDRESSES: Final = frozenset({"peers4", "peers6", "tunnel_peers"})
-_NOBODY: Final = Groups({})
-
-
-def index(core: Core) -> GroupIndex:
-    """Of every group that is defined, and not only of those that this host's rules look at."""
-    followed = core.grouping.followed
-    groups = followed.groups if followed is not None else _NOBODY
-    return GroupIndex(groups, groups.lines.keys(), core.wall())
 
 
 def peers_at(core: Core, sources: Collection[bytes]) -> dict[bytes, tuple[Peer, ...]]:
@@ -40,7 +31,7 @@ def peers_at(core: Core, sources: Collection[bytes]) -> dict[bytes, tuple[Peer, 
     Costs as much as there are members."""
     if not sources:
         return {}
-    members, groups = core.members, index(core)
+    members, groups = core.members, core.grouping.every()
     host, sites = core.host, core.settings.sites
     found: dict[bytes, tuple[Peer, ...]] = {}
     for member in members.fleet.members.values():
@@ -131,7 +122,7 @@ class KeptOut:
         ports: MemberPorts,
         accepted: Iterable[Port] = (),
     ) -> Around:
-        core, settings, groups = self._core, self._core.settings, index(self._core)
+        core, settings, groups = self._core, self._core.settings, self._core.grouping.every()
         return replace(
             _judging(core, peers, ports),
             view=View(
@@ -143,9 +134,9 @@ class KeptOut:
                 now=self._shadow.now(),
             ),
             defined=groups.needed,
-            everybody={
-                member.id: frozenset(groups.of(member))
+            everybody=Others(
+                (member.id, frozenset(groups.of(member)))
                 for member in core.members.fleet.members.values()
                 if member.id != core.host.id
-            },
+            ),
         )

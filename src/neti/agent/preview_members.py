@@ -15,6 +15,7 @@ from neti.stage import kept_out
 from neti.stage.kept_out import Around, Row
 
 _SHOWN: Final = 5
+_LISTED: Final = 100  # ports, so that a scan of all of them does not keep the loop
 
 
 def members_kept_out(core: Core, shadow: ShadowLog) -> told.KeptOut | None:
@@ -33,9 +34,10 @@ def members_kept_out(core: Core, shadow: ShadowLog) -> told.KeptOut | None:
     return told.KeptOut(
         state=state,
         ports=(
-            *_told(core, waiting, around, ahead, waits=True),
-            *_told(core, refused, around, ahead, waits=False),
+            *_told(core, waiting[:_LISTED], around, ahead, waits=True),
+            *_told(core, refused[:_LISTED], around, ahead, waits=False),
         ),
+        more=sum(max(0, len(rows) - _LISTED) for rows in (waiting, refused)),
         suggestion=tuple(kept_out.text_of(missing.ports)),
         commands=kept_out.commands_of(missing),
     )

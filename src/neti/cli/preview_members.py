@@ -23,6 +23,8 @@ def lines(kept: KeptOut, now: float) -> Iterator[str]:
     if refused or kept.state == "in force":
         yield from ("", "Members that member_ports keep out:")
         yield from _rows(refused, now)
+    if kept.more:
+        yield f"  and {kept.more:,} more, where nothing listens or fewer members came"
     if waiting:
         yield "  'neti preview --suggest' prints the smallest member_ports that let all of them in."
 

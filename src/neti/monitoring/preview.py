@@ -100,11 +100,14 @@ class KeptPort:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptOut:
-    """Members that ``member_ports`` keep out, or would. ``suggestion``: the smallest ones that fit
-    what was seen, line by line as in neti.yml; ``commands``: those that make their groups."""
+    """Members that ``member_ports`` keep out, or would. ``more``: ports that are not among these:
+    where something listens, and most members came, comes first. ``suggestion``: the smallest ones
+    that fit what was seen, line by line as in neti.yml; ``commands``: those that make their
+    groups."""
 
     state: PortsState
     ports: tuple[KeptPort, ...] = ()
+    more: int = 0
     suggestion: tuple[str, ...] = ()
     commands: tuple[str, ...] = ()
 

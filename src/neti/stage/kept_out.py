@@ -7,6 +7,7 @@ what was seen. Must never do: suggest a group of which most never came to the po
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import groupby
 from typing import Final, Literal, cast
 
@@ -28,18 +29,30 @@ class Peer:
     groups: frozenset[str]
 
 
+class Others(dict[str, frozenset[str]]):
+    """Every other member's id, with its groups. Not changed once something was asked of it."""
+
+    @cached_property
+    def of_group(self) -> dict[str, frozenset[str]]:
+        """The ids of each group. Costs as much as there are members, and only once."""
+        found: dict[str, set[str]] = {}
+        for host_id, groups in self.items():
+            for group in groups:
+                found.setdefault(group, set()).add(host_id)
+        return {group: frozenset(ids) for group, ids in found.items()}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Around:
     """What a record is joined with. ``peers``: members by their addresses as this host sees them,
     packed; ``ports``: the policy that is asked about; ``always``: ports that no policy shuts;
-    ``view``: what else lets in. ``everybody``: every other member's id, with its groups;
-    ``defined``: groups that there are."""
+    ``view``: what else lets in. ``defined``: groups that there are."""
 
     peers: Mapping[bytes, tuple[Peer, ...]]
     ports: MemberPorts
     always: frozenset[Port] = frozenset()
     view: View = View(now=0.0)
-    everybody: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    everybody: Others = field(default_factory=Others)
     defined: frozenset[str] = frozenset()
 
 
@@ -192,19 +205,15 @@ def suggested(ports: MemberPorts, rows: Iterable[Row], around: Around) -> Sugges
     return Suggestion(tuple(_joined(lines)), made, around.defined & made.keys())
 
 
-def fitting(
-    ids: Collection[str], everybody: Mapping[str, frozenset[str]]
-) -> tuple[tuple[str, ...], frozenset[str]]:
+def fitting(ids: Collection[str], everybody: Others) -> tuple[tuple[str, ...], frozenset[str]]:
     """Groups whose members these are, few but no wider than need be, and who is in none of them.
-    A group fits if more than half of its members are among them."""
+    A group fits if more than half of its members are among them. Costs as much as there are groups
+    and ids."""
     left = set(ids)
     if len(everybody) > 1 and left >= everybody.keys():
         return (EVERY_MEMBER,), frozenset()
-    sizes: dict[str, set[str]] = {}
-    for host_id, groups in everybody.items():
-        for group in groups:
-            sizes.setdefault(group, set()).add(host_id)
-    fit = {name: who for name, who in sizes.items() if 2 * len(who & left) > len(who)}
+    every = everybody.of_group.items()
+    fit = {name: who for name, who in every if 2 * len(who & left) > len(who)}
     chosen = []
     while left:
         best = max(

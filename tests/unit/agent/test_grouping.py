@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from tests.support.agents import Box, World, world
 
+from neti.model import Member
 from neti.model.groups import GroupLine, Groups, MemberPort
 from neti.registry.groups import encode
 from neti.registry.memory import MemoryRegistry
@@ -77,8 +78,17 @@ def test_a_line_ends_by_the_wall_clock(fleet: World, boxes: list[Box]) -> None:
     say(fleet, lines(1, GroupLine(one.host.id, until=end), two.host.id))
     fleet.pass_time(90)
     assert who(one) == {one.host.id, two.host.id}
+    every = one.running.core.grouping.every()  # each look at a session asks, and none builds it
+    assert one.running.core.grouping.every() is every
     fleet.pass_time(11)
     assert who(one) == {two.host.id}
+    assert one.running.core.grouping.every().of(as_member(one)) == ()
+    say(fleet, lines(2, one.host.id))
+    assert one.running.core.grouping.every().of(as_member(one)) == ("db",)
+
+
+def as_member(box: Box) -> Member:
+    return box.running.core.members.fleet.members[box.host.id]
 
 
 def test_a_line_that_ended_by_a_clock_that_ran_ahead_is_back_once_it_is_right(

@@ -27,6 +27,8 @@ from neti.registry.detail import decode
 from neti.registry.groups import encode
 from neti.registry.memory import MemoryRegistry
 from neti.ruleset.set_names import SetName, group_sets
+from neti.stage import kept_out as stage_kept_out
+from neti.stage.kept_out import Others
 from neti.stage.shadow import Listener, Sighting
 from neti.stage.way_in import OperatorSession
 
@@ -516,6 +518,36 @@ def test_who_would_be_kept_out_is_shown_with_the_line_to_write(fleet: World) -> 
     assert shown(box).kept_out.ports == ()  # type: ignore[union-attr]
     reload(box, None)
     assert shown(box).kept_out is None
+
+
+@pytest.mark.usefixtures("listening")
+@pytest.mark.parametrize("state", ["waiting", "in force"])
+def test_a_members_scan_costs_no_more_than_what_is_listed(
+    fleet: World, state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loop's thread looks, and the watchdog kills one that takes long."""
+    box = enforced(fleet) if state == "waiting" else confirmed(fleet)
+    came = [Sighting(ip_address("10.0.0.3"), "tcp", port, 4, 0.0) for port in range(5000, 5500)]
+    box.dataplane.unasked_seen = came
+    if state == "in force":
+        box.dataplane.seen = came
+    asked: list[Any] = []
+
+    def fitting(ids: Any, everybody: Others) -> Any:
+        asked.append(everybody.of_group)
+        return stage_fitting(ids, everybody)
+
+    stage_fitting = stage_kept_out.fitting
+    monkeypatch.setattr(stage_kept_out, "fitting", fitting)
+    kept = shown(box).kept_out
+    assert kept is not None
+    assert kept.state == state
+    assert 0 < len(asked) <= 101
+    assert len({id(one) for one in asked}) == 1  # built once
+    assert len(kept.ports) == 100
+    assert kept.ports[0].port == 5432
+    assert kept.more == 400
+    assert "  and 400 more, where nothing listens or fewer members came" in lines(shown(box))
 
 
 @pytest.mark.usefixtures("listening")

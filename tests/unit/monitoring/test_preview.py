@@ -164,6 +164,7 @@ DOCUMENT: dict[str, Any] = {
                 "commands": [],
             }
         ],
+        "more": 0,
         "suggestion": ["member_ports:", "  5432/tcp: [web]"],
         "commands": [],
     },

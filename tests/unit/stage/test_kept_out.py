@@ -13,6 +13,7 @@ from neti.model.settings import OpenPort
 from neti.ruleset.member_ports import admits, covers
 from neti.stage.kept_out import (
     Around,
+    Others,
     Peer,
     commands_of,
     fitting,
@@ -32,7 +33,7 @@ APP = frozenset({"app"})
 DB: tuple[MemberPort, ...] = (MemberPort(("app",), "tcp", 5432, 5432), MemberPort(("ops",)))
 LISTENING = (Listener("tcp", 5432, ip_address("0.0.0.0")),)
 A, B, C = (ip_address(f"10.0.0.{number}") for number in (1, 2, 3))
-EVERYBODY = {"a": APP, "b": frozenset({"web"}), "c": frozenset({"web", "ops"}), "d": frozenset()}
+EVERYBODY = Others(a=APP, b=frozenset({"web"}), c=frozenset({"web", "ops"}), d=frozenset())
 
 
 def recorded(*came: tuple[str, int], protocol: str = "tcp", at: float = 10.0) -> Record:
@@ -144,7 +145,7 @@ def test_neighbours_of_the_same_groups_are_one_range() -> None:
     ports = range(9000, 9004)
     record = recorded(*((str(B), port) for port in ports), protocol="udp")
     seen = around(listening=listening("udp", *ports))
-    seen = replace(seen, everybody={**EVERYBODY, "c": frozenset()})
+    seen = replace(seen, everybody=Others({**EVERYBODY, "c": frozenset()}))
     rows = kept_out(record, seen)
     assert text_of(suggested((), rows, seen).ports) == ["member_ports:", "  9000-9003/udp: [web]"]
 
