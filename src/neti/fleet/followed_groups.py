@@ -84,6 +84,8 @@ def objection(
             f"the groups (edition {said.edition}) are of another registry than edition {kept}, "
             f"which stays in force: was it wiped?{_SAY_IT_AGAIN}"
         )
+    if kept in said.steps:
+        return None  # each step from it was judged: only together they may take many out
     before = GroupIndex(followed.groups, needed, now)
     out = before.taken_out(GroupIndex(said, needed, now), members)
     if much := [str(one) for one in out if one.is_much]:

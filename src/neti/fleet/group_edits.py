@@ -14,6 +14,8 @@ from neti.words import some
 
 # A line that ended stays in sight for so long, and for hosts whose clock is behind.
 _KEPT_AFTER_ITS_END: Final = 86_400.0
+# Editions by which a host that was away may be behind, and still see that each step was judged.
+_STEPS: Final = 32
 _NOTHING: Final = "nothing was changed"
 
 Lines = tuple[GroupLine, ...]
@@ -91,7 +93,8 @@ def next_edition(
     if kept == {name: tuple(of) for name, of in before.lines.items()} and not shrink:
         return None
     edition = max(before.edition + 1, int(now))
-    return Groups(kept, edition, edition if shrink else before.shrunk)
+    steps = (*(before.steps or (before.edition,)), edition)[-_STEPS:]
+    return Groups(kept, edition, edition if shrink else before.shrunk, steps)
 
 
 def _kept(lines: Lines, now: float) -> Lines:

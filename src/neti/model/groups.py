@@ -34,11 +34,18 @@ class GroupLine:
 class Groups:
     """``edition`` grows with each change, and 0 is what there is before the first. ``shrunk``: the
     last edition whose command was told that it takes many out. ``lines``: those of each group; a
-    group may be empty."""
+    group may be empty. ``judged``: the last editions, this one at the end, each made from the one
+    before by a command that looked at how many it takes out."""
 
     lines: Mapping[str, tuple[GroupLine, ...]]
     edition: int = 0
     shrunk: int = 0
+    judged: tuple[int, ...] = ()
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """``judged``, of which the last names this edition: otherwise no command made it."""
+        return self.judged if self.judged[-1:] == (self.edition,) else ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 It is the live setting ``groups`` in the registry, which members cannot write. JSON:
 
-    {"format":1,"edition":7,"shrunk":0,"groups":{"db":["db-*",{"id":"i-0abc","site":"vpc"}]}}
+    {"format":1,"edition":7,"shrunk":0,"judged":[6,7],
+     "groups":{"db":["db-*",{"id":"i-0abc","site":"vpc"}]}}
 
 A line that is more than an id or a pattern is an object; ``until`` in it is in Unix seconds. Keys
 that are not known are passed over, so a version that restricts a line by another key raises the
@@ -12,7 +13,6 @@ Must never do: raise anything but GroupsUnreadable, whatever the text.
 """
 
 import json
-from collections.abc import Mapping
 from typing import Any, Final
 
 from neti.errors import NetiError, RegistryError
@@ -73,6 +73,7 @@ def encode(groups: Groups) -> bytes:
         "format": _FORMAT,
         "edition": groups.edition,
         "shrunk": groups.shrunk,
+        "judged": groups.judged,
         "groups": lines,
     }
     raw = json.dumps(document, separators=(",", ":")).encode()
@@ -98,13 +99,19 @@ def _groups(held: Any) -> Groups:
         raise _Wrong("has no groups")
     return Groups(
         {_name(name): _lines(name, lines) for name, lines in listed.items()},
-        _edition(held, "edition"),
-        _edition(held, "shrunk"),
+        _edition(held.get("edition", 0), "edition"),
+        _edition(held.get("shrunk", 0), "shrunk"),
+        _judged(held.get("judged", [])),
     )
 
 
-def _edition(held: Mapping[str, Any], key: str) -> int:
-    value = held.get(key, 0)
+def _judged(value: Any) -> tuple[int, ...]:
+    if not isinstance(value, list):
+        raise _Wrong(f"has judged {_said(value)}, which is no list of editions")
+    return tuple(_edition(one, "judged") for one in value)
+
+
+def _edition(value: Any, key: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _MAX_EDITION:
         raise _Wrong(f"has {key} {_said(value)}, which is no number of an edition")
     return value

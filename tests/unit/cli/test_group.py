@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from neti.cli import cli
+from neti.fleet.followed_groups import FollowedGroups, judged
 from neti.model import Member, entry
 from neti.model.groups import GroupLine, Groups
 from neti.registry.embedded.registry import EmbeddedRegistry
@@ -119,6 +120,24 @@ def test_what_takes_out_much_must_say_so(config: Path, registry: EmbeddedRegistr
     assert again["edition"] > done["edition"]  # every agent is told once more
     later = told(config, "add", "db", "db-2")
     assert held(registry).shrunk == again["edition"] < later["edition"]
+
+
+def test_two_ordinary_changes_are_followed_by_who_reads_both_at_once(
+    config: Path, registry: EmbeddedRegistry
+) -> None:
+    """Each takes out half of the group at most; both together more."""
+    told(config, "set", "db", "*")
+    followed = FollowedGroups(held(registry), "f")
+    told(config, "set", "db", "db-1", "db-2", "db-3")
+    told(config, "set", "db", "db-1", "db-2")
+    members = [
+        Member(id=f"db-{n}", site="dc", private=there, public=None, overlay=there)
+        for n, there in ((n, IPv4Address(n)) for n in range(1, 7))
+    ]
+    said = registry.setting("groups")
+    after, why = judged(followed, said, "f", members=members, needed=["db"], now=time.time())
+    assert why is None
+    assert after == FollowedGroups(held(registry), "f")
 
 
 def test_a_line_ends_and_is_forgotten_a_day_later(config: Path, registry: EmbeddedRegistry) -> None:

@@ -1,6 +1,7 @@
 """Whether what the registry says of groups is followed, or the last good ones stay."""
 
 from collections.abc import Collection
+from dataclasses import replace
 from ipaddress import IPv4Address
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neti.fleet.followed_groups import FollowedGroups, objection
+from neti.fleet.group_edits import next_edition
 from neti.model import Member
 from neti.model.groups import GroupLine, Groups
 
@@ -73,6 +75,35 @@ def test_what_an_operator_says_later_and_with_shrink_is_followed(fleet: str) -> 
     assert judged(groups(9, "db-0", shrunk=8), fleet) is None
     assert judged(groups(9, "db-0", shrunk=7), fleet) is not None
     assert judged(groups(6, "db-*", shrunk=6), fleet) is not None
+
+
+def test_steps_that_were_judged_one_by_one_are_followed_together() -> None:
+    """Of 8 to 5 and of 5 to 3 are not much; a host that was away sees 8 to 3."""
+    few = groups(9, "db-0", "db-1", "db-2")
+    assert judged(few) is not None
+    assert judged(replace(few, judged=(7, 8, 9))) is None
+    assert judged(replace(few, judged=(8, 9))) is not None  # began in an older copy, or elsewhere
+    assert judged(replace(few, judged=(7, 8, 9)), "another") is not None
+
+
+def test_what_no_command_wrote_is_judged_by_each_host() -> None:
+    """By hand: the edition is another, and the steps are those of the document before."""
+    assert judged(groups(9, "db-0"), followed=FOLLOWED) is not None
+    by_hand = replace(groups(9, "db-0"), judged=(6, 7))
+    assert judged(by_hand) is not None
+    after = next_edition(by_hand, {"db": (GroupLine("db-1"),)}, shrink=False, now=0.0)
+    assert after is not None
+    assert after.judged == (9, 10)
+    assert judged(after) is not None
+
+
+def test_a_host_may_be_behind_by_some_editions() -> None:
+    now = groups(7, *(f"db-{n}" for n in range(8)))
+    for number in range(100):
+        after = next_edition(now, {"db": (GroupLine(f"x{number}"),)}, shrink=False, now=0.0)
+        assert after is not None
+        now = after
+    assert now.judged == tuple(range(76, 108))
 
 
 def test_half_is_not_much_nor_are_most_of_four() -> None:

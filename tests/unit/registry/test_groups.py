@@ -19,6 +19,7 @@ WHOLE = Groups(
     },
     edition=7,
     shrunk=5,
+    judged=(5, 6, 7),
 )
 
 
@@ -57,6 +58,8 @@ DEEP = b'{"format":1,"groups":{"db":[' + b"[" * 900 + b"]" * 900 + b"]}}"
         (held(edition=True), "has edition true"),
         (held(edition=1 << 60), "has edition 1152921504606846976"),
         (held(shrunk="x"), 'has shrunk "x"'),
+        (held(judged=7), "has judged 7, which is no list of editions"),
+        (held(judged=[7, "x"]), 'has judged "x", which is no number of an edition'),
         (held(groups={"DB": []}), 'has a group "DB"'),
         (held(groups={"members": []}), 'has a group "members"'),
         (held(groups={"db": "x"}), "has no list of lines in group db"),

@@ -34,7 +34,7 @@ MEMBERS = {
 }
 
 GROUPS = FollowedGroups(
-    Groups({"db": (GroupLine("db-*"), GroupLine("x", "ec2", 1.5)), "none": ()}, 7, 3), "f"
+    Groups({"db": (GroupLine("db-*"), GroupLine("x", "ec2", 1.5)), "none": ()}, 7, 3, (6, 7)), "f"
 )
 HOST = Host(id="h", site="ec2", private=IPv4Address("10.0.0.1"), public=None)
 
