@@ -12,13 +12,13 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from neti.aws.calls import Calls, Place
+from neti.aws.calls import Calls, Place, date_of
 from neti.aws.patience import Waiting, watched
 from neti.aws.refusals import CREDENTIALS_FROM, api_name, refusal, resource_of
+from neti.aws.regions import first_region
 from neti.aws.troubles import near, of_region, trouble
 from neti.errors import NetiError
 from neti.text import printable
@@ -32,7 +32,6 @@ _READ_SECONDS: Final = 30
 _TRIES: Final = 8
 _ROLE_SESSION: Final = "neti"
 _ALL: Final = "all"
-_FIRST_REGION: Final = "us-east-1"  # enabled in every account, and nobody can switch it off
 _REGION: Final = re.compile(r"[a-z]{2,8}(-[a-z]{2,12}){1,3}-\d{1,2}")
 _ROLE_ARN: Final = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+")
 
@@ -88,7 +87,7 @@ class SdkCalls:
     ) -> dict[str, Any]:
         with self._errors(service, operation, parameters):
             answer: dict[str, Any] = getattr(self._client(service), operation)(**parameters)
-        self._answered_at = _date_of(answer) or self._answered_at
+        self._answered_at = date_of(answer) or self._answered_at
         return answer
 
     def pages(self, operation: str, parameters: Mapping[str, Any], key: str) -> Iterator[Any]:
@@ -101,7 +100,7 @@ class SdkCalls:
                 page = next(pages, None)
             if page is None:
                 return
-            self._answered_at = _date_of(page) or self._answered_at
+            self._answered_at = date_of(page) or self._answered_at
             yield from page.get(key, ())
 
     def _client(self, service: str) -> Any:
@@ -166,7 +165,8 @@ def open_places(
     With ``roles``, each role is an account, assumed with the one profile or the usual chain.
     Otherwise each profile is an account; without profiles there is one, the usual chain's.
     """
-    accounts = _accounts(profiles, roles, keys, regions[0] if regions else None)
+    named = next((region for region in regions if region != _ALL), None)
+    accounts = _accounts(profiles, roles, keys, named)
     places: list[Calls] = []
     for account in accounts:
         own = regions or _own_region(account)
@@ -189,18 +189,18 @@ def open_places(
 def _meant(account: _Account, regions: Sequence[str], waiting: Waiting | None) -> list[str]:
     if _ALL not in regions:
         return list(dict.fromkeys(regions))
-    asked = (*_own_region(account), _FIRST_REGION)[0]
-    answer = SdkCalls(account, asked, waiting=waiting).call("describe_regions", {})
-    return sorted(region["RegionName"] for region in answer["Regions"])
-
-
-def _date_of(answer: Mapping[str, Any]) -> float | None:
-    """The answer's Date (RFC 9110, 6.6.1), in Unix seconds; None where it has none."""
+    own = _own_region(account)
+    calls = SdkCalls(account, (*own, first_region(account.name))[0], waiting=waiting)
     try:
-        told = answer["ResponseMetadata"]["HTTPHeaders"]["date"]
-        return parsedate_to_datetime(told).timestamp()
-    except (KeyError, ValueError):
-        return None
+        answer = calls.call("describe_regions", {})
+    except NetiError as error:
+        if not own and ":" not in account.name:  # its partition is a guess
+            hint = (
+                "The profile has no region: for China or GovCloud, set one there or in AWS_REGION"
+            )
+            error.args = (f"{error}\n→ {hint}",)
+        raise
+    return sorted(region["RegionName"] for region in answer["Regions"])
 
 
 def _own_region(account: _Account) -> tuple[str, ...]:
@@ -319,8 +319,8 @@ def _lock_of(session: "boto3.Session") -> threading.RLock:
 def _assumed(base: "boto3.Session", arn: str, region: str | None) -> "boto3.Session":
     """A session that assumes the role on first use, and again before the credentials expire.
 
-    ``region`` is where STS is asked; without it, the base session's region. STS needs one of the
-    two.
+    ``region`` is where STS is asked; without it, the base session's region, or else
+    the first of its partition.
     """
     import boto3
     from botocore.credentials import AssumeRoleCredentialFetcher, DeferredRefreshableCredentials
@@ -329,7 +329,10 @@ def _assumed(base: "boto3.Session", arn: str, region: str | None) -> "boto3.Sess
     if source is None:
         raise NetiError(f"there are no AWS credentials to assume {arn} with: give --profile NAME")
     fetcher = AssumeRoleCredentialFetcher(
-        client_creator=partial(base._session.create_client, region_name=region or base.region_name),
+        client_creator=partial(
+            base._session.create_client,
+            region_name=region or base.region_name or first_region(arn),
+        ),
         source_credentials=source,
         role_arn=arn,
         extra_args={"RoleSessionName": _ROLE_SESSION},

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Any, Final, Protocol, TypeVar
 
 from neti.errors import NetiError
@@ -50,3 +51,12 @@ def everywhere(places: Sequence[Calls], read: Callable[[Calls], _T]) -> list[_T]
         raise NetiError("there is no account and region to ask")
     with ThreadPoolExecutor(min(_AT_ONCE, len(places))) as pool:
         return list(pool.map(read, places))
+
+
+def date_of(answer: Mapping[str, Any]) -> float | None:
+    """The answer's Date (RFC 9110, 6.6.1), in Unix seconds; None where it has none."""
+    try:
+        told = answer["ResponseMetadata"]["HTTPHeaders"]["date"]
+        return parsedate_to_datetime(told).timestamp()
+    except (KeyError, ValueError):
+        return None
