@@ -65,7 +65,7 @@ def test_with_admission_and_strict_a_group_rests_on_operators_alone(
     # Who opens it again hears what stands on it.
     refused = operator.run("admission", "off")
     assert refused.exit_code == 1
-    assert "groups have patterns (db: *)" in refused.stderr
+    assert "groups have patterns, or ids without an owner (db: *, later-1)" in refused.stderr
     assert operator.told("admission")["admission"] is True
     assert operator.run("admission", "off", "--anyway").exit_code == 0
     more = group(operator, "add", "db", "x-*")

@@ -11,7 +11,7 @@ from neti.cli.output import explain, print_json, say
 from neti.config import load
 from neti.errors import NetiError
 from neti.host import caller
-from neti.oneshot.admission import patterns_of, without_record
+from neti.oneshot.admission import anybodys, without_record
 from neti.words import counted, some
 
 
@@ -23,7 +23,7 @@ from neti.words import counted, some
 @click.option(
     "--anyway",
     is_flag=True,
-    help="Turn it on even if hosts would be kept out, or off even if groups have patterns.",
+    help="Turn it on even if hosts would be kept out, or off even if anybody could be in a group.",
 )
 @if_interrupted("if it was to change, whether it has is not known\n→ neti registry admission")
 def admission(word: str | None, config: Path, as_json: bool, dry_run: bool, anyway: bool) -> None:
@@ -34,8 +34,8 @@ def admission(word: str | None, config: Path, as_json: bool, dry_run: bool, anyw
     certificate that registers under a new id has it from then on.
 
     It is not turned on while a host holds a lease and has no record, because that host could not
-    register any more. Such hosts are named. It is not turned off while a group has patterns,
-    because whoever has a certificate could begin a host that fits one.
+    register any more. Such hosts are named. It is not turned off while a group has patterns, or
+    ids without an owner, because whoever has a certificate could begin such a host.
 
     \b
     Example, with an operator's certificate in the configuration:
@@ -54,16 +54,18 @@ def admission(word: str | None, config: Path, as_json: bool, dry_run: bool, anyw
                 )
             )
             missing = without_record(registry)
-            patterns = patterns_of(registry) if word == "off" and before else {}
+            free = anybodys(registry) if word == "off" and before else {}
         changes = word is not None and before != (word == "on")
         if word == "off" and interrupted:
             raise NetiError(work.INTERRUPTED)
-        if patterns and not anyway:
-            listed = (f"{name}: {some(ids)}" for name, ids in patterns.items())
+        if free and not anyway:
+            listed = (f"{name}: {some(words)}" for name, words in free.items())
             raise NetiError(
-                f"admission was not turned off, because groups have patterns ({'; '.join(listed)}):"
-                " whoever has a certificate could begin a host that fits one, and be in the group\n"
-                "→ neti group show GROUP, and name the ids in place of patterns\n"
+                "admission was not turned off, because groups have patterns, or ids without an "
+                f"owner ({'; '.join(listed)}): whoever has a certificate could begin a host of "
+                "such an id, and be in the group\n"
+                "→ neti group remove GROUP PATTERN…, and name ids in its place\n"
+                "→ neti registry admit ID SUBJECT, or neti group remove GROUP ID…\n"
                 "→ neti registry admission off --anyway"
             )
         if word == "on" and changes and missing and not anyway:

@@ -28,13 +28,18 @@ def read(source: str) -> list[Asked]:
     return admitted.read(raw, source)
 
 
-def patterns_of(registry: OperatorRegistry) -> dict[str, list[str]]:
-    """By group, its patterns: if anybody might begin a host, anybody could be in it. What cannot
-    be read nobody follows."""
+def anybodys(registry: OperatorRegistry) -> dict[str, list[str]]:
+    """By group, its patterns, and its ids that have no record, and so no owner: if anybody might
+    begin a host, anybody could be in it. What cannot be read nobody follows."""
     with contextlib.suppress(GroupsUnreadable):
         lines = decode(registry.setting("groups")).lines
-        every = {name: [one.pattern for one in of if one.is_pattern] for name, of in lines.items()}
-        return {name: patterns for name, patterns in every.items() if patterns}
+        ids = {one.pattern for of in lines.values() for one in of if not one.is_pattern}
+        owned = registry.records(ids).keys()
+        every = {
+            name: list(dict.fromkeys(one.pattern for one in of if one.pattern not in owned))
+            for name, of in lines.items()
+        }
+        return {name: free for name, free in every.items() if free}
     return {}
 
 
