@@ -14,7 +14,7 @@ from neti.agent.core import Core
 from neti.fleet.attendance import moment
 from neti.model.problem_codes import ABOUT_THE_FLEET
 from neti.model.problems import Problem, Severity, problem
-from neti.stage.stages import PORTS_WAIT, Stage
+from neti.stage.stages import GROUPS_MISSING, PORTS_WAIT, Stage
 from neti.text import printable
 from neti.words import and_more, counted
 
@@ -93,11 +93,7 @@ def _member_ports(core: Core) -> Iterator[Problem]:
     if stage.ports != "waiting" or stage.now is not Stage.ENFORCED or core.down.now:
         return
     if core.ports_in_force != stage.record.member_ports:
-        yield problem(
-            "member_ports_wait",
-            "member_ports keep nobody out until the registry has said who is in which group: the "
-            "groups on disk are gone → neti status says whether the registry is in step",
-        )
+        yield problem("groups_missing", GROUPS_MISSING)
     else:
         yield problem("member_ports_wait", f"{PORTS_WAIT} → neti preview, then neti enforce")
 

@@ -79,6 +79,7 @@ class _Asked:
                 groups=frozenset[str]().union(*(peer.groups for peer in at)),
                 clear=refused_of(core.members, address) if address is not None else None,
                 in_force=core.ports_in_force,
+                groups_known=core.members.groups.known,
                 narrows=core.stage.narrows,
                 stage=core.stage.word,
             )
@@ -98,6 +99,9 @@ class _Asked:
             member = _member(core, name)
             if member is None and not _is_own(core, name):
                 yield f"{name} is no member that this host knows"
+                continue
+            if not core.members.groups.known:
+                yield f"it is not known which groups {name} is in"
                 continue
             known = member if member is not None else core.members.fleet.members.get(core.host.id)
             groups = core.grouping.every().of(known) if known is not None else ()

@@ -23,6 +23,8 @@ def members_kept_out(core: Core, shadow: ShadowLog) -> told.KeptOut | None:
     state = core.stage.ports
     if state == "none":
         return None
+    if not core.members.groups.known:  # whom groups lack, nobody can say
+        return told.KeptOut(state=state, groups_known=False)
     accepted, _ = may_be_lost(shadow.folder)
     look, ahead = KeptOut(core, shadow), shadow.shown(0.0)
     waiting, around = look.waiting(accepted)

@@ -22,7 +22,7 @@ from neti.model.said import Said
 from neti.ruleset.member_ports import needed
 from neti.ruleset.reach import requires
 from neti.stage import stages
-from neti.stage.stages import Record, Stage
+from neti.stage.stages import GROUPS_MISSING, Record, Stage
 from neti.stage.taking_up import AGENT_SILENT, STAGE_LOST, Found, Source, take_up
 from neti.state.folder import STAGE_FILE
 
@@ -271,6 +271,8 @@ class Staging:
             said = "reject_all is enforced already"
             if self._core.stage.requires:
                 said = "reject_all and encryption between sites are enforced already"
+            if self._core.ports_in_force != self._core.stage.record.member_ports:
+                said += f", but {GROUPS_MISSING}"
             request.succeed({**self._enforced(), "said": said, **self._unread()})
 
     def _unread(self) -> dict[str, Any]:

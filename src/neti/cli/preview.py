@@ -21,6 +21,7 @@ from neti.oneshot.preview import accept, seen
 from neti.stage import excepted
 from neti.stage.in_the_clear import InTheClear
 from neti.stage.shadow import Port, parse_port
+from neti.stage.stages import GROUPS_MISSING
 
 _EVERY: Final = 2.0
 _NEAR: Final = {"site": "in this site", "private": "a private address", "internet": "the internet"}
@@ -146,6 +147,8 @@ def _suggest(shown: Preview, as_json: bool) -> None:
                 else " that could be looked at without the agent\n→ systemctl start neti"
             )
         )
+    if not kept.groups_known:
+        raise NetiError(f"nothing can be suggested: {GROUPS_MISSING}")
     if as_json:
         print_json({"member_ports": kept.suggestion, "commands": kept.commands})
     else:

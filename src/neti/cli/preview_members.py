@@ -5,6 +5,7 @@ from typing import Final
 
 from neti.cli.preview_words import count, sockets, span
 from neti.monitoring.preview import KeptMember, KeptOut, KeptPort
+from neti.stage.stages import GROUPS_MISSING
 
 _WAITS: Final[Mapping[str, str]] = {
     "waiting": "Members that member_ports would keep out. Nobody is kept out yet: 'neti enforce' "
@@ -15,6 +16,9 @@ _WAITS: Final[Mapping[str, str]] = {
 
 
 def lines(kept: KeptOut, now: float) -> Iterator[str]:
+    if not kept.groups_known:
+        yield from ("", f"Members: {GROUPS_MISSING}.")
+        return
     waiting = [row for row in kept.ports if row.waits]
     refused = [row for row in kept.ports if not row.waits]
     if waiting or kept.state != "in force":

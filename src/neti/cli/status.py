@@ -19,6 +19,7 @@ from neti.control.protocol import SOCKET_NAME
 from neti.errors import ConfigError, NetiError
 from neti.model.problems import Problem, Severity
 from neti.monitoring.status import Status, status_of
+from neti.stage.stages import GROUPS_MISSING
 from neti.state.location import in_force, state_folder
 from neti.words import counted, listed, some
 
@@ -146,7 +147,8 @@ def _status_lines(seen: Status) -> list[str]:
     if seen.encryption is not None:
         lines += encryption.lines(seen.encryption, down=seen.down)
     if seen.member_ports in _PORTS:
-        lines.append(f"ports     {_PORTS[seen.member_ports]}")
+        missing = any(one.code == "groups_missing" for one in seen.problems)
+        lines.append(f"ports     {GROUPS_MISSING if missing else _PORTS[seen.member_ports]}")
     if seen.skipped.count:
         entries = counted(seen.skipped.count, "registry entry is", "registry entries are")
         lines.append(f"skipped   {entries} not believed:")

@@ -247,6 +247,14 @@ _KINDS: Final = (
         "an operator says there with `--shrink` is followed",
     ),
     _critical(
+        "groups_missing",
+        "This host enforced `member_ports`, and it is not known who is in which group: "
+        "`groups.json` in the state folder is gone or torn, and the registry has not been read "
+        "since. Until then every member reaches every port",
+        "Bring the registry back, or this host to it: `neti status` says whether it is in step. "
+        "Then it clears by itself",
+    ),
+    _critical(
         "held",
         "Many members vanished at once, or from a registry that may be the wrong one: their "
         "removal is held back",

@@ -103,11 +103,13 @@ class KeptOut:
     """Members that ``member_ports`` keep out, or would. ``more``: ports that are not among these:
     where something listens, and most members came, comes first. ``suggestion``: the smallest ones
     that fit what was seen, line by line as in neti.yml; ``commands``: those that make their
-    groups."""
+    groups. ``groups_known`` False: it is not known who is in which group, and nothing is
+    listed."""
 
     state: PortsState
     ports: tuple[KeptPort, ...] = ()
     more: int = 0
+    groups_known: bool = True
     suggestion: tuple[str, ...] = ()
     commands: tuple[str, ...] = ()
 

@@ -51,6 +51,7 @@ from neti.ruleset.policy import structure
 from neti.ruleset.reach import requires
 from neti.ruleset.surroundings import Surroundings
 from neti.stage.stages import (
+    GROUPS_MISSING,
     IS_DOWN,
     NO_WAY_IN,
     PORTS_WAIT,
@@ -113,7 +114,9 @@ def difference(settings: Settings) -> Difference:
         lines += map(str, arming(elements.enforcement, kernel))
     notes += other_version(settings.table_files_path)
     record = host.record(kernel)
-    if waits(record, settings.member_ports):
+    if record.member_ports is not None and not membership.groups.known:
+        notes += (GROUPS_MISSING,)
+    elif waits(record, settings.member_ports):
         notes += (PORTS_WAIT,)
     if may_begin(record, host.steady.now()) and settings.way_in:
         lines.append(f"begin a trial of reject_all, {settings.trial_seconds} s")

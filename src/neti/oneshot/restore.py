@@ -43,7 +43,7 @@ from neti.ruleset.enforce import RELAXED, Enforcement
 from neti.ruleset.objects import KernelState
 from neti.ruleset.policy import structure
 from neti.ruleset.surroundings import Surroundings
-from neti.stage.stages import IS_DOWN, Record, hindrance, in_force
+from neti.stage.stages import GROUPS_MISSING, IS_DOWN, Record, hindrance, in_force
 from neti.stage.taking_up import STAGE_LOST, Source, take_up
 from neti.state.folder import StateFolder
 from neti.state.last_good import last_good_is_used, load_or_last_good
@@ -175,7 +175,7 @@ def _in_force(
     if kernel.relaxed_by_hand and not enforcement:
         enforcement = RELAXED
     if record.member_ports is not None and loaded.groups is None:
-        notes.append("it is not known who is in which group, so member_ports keep nobody out")
+        notes.append(GROUPS_MISSING)
         return enforcement, None
     return enforcement, record.member_ports
 

@@ -13,9 +13,10 @@ from neti.model import IPAddress
 from neti.model.groups import EVERY_MEMBER, MemberPorts
 from neti.model.settings import Settings
 from neti.ruleset.member_ports import Proto, admits, admits_everybody, covers, reached_by
-from neti.stage.stages import DOWN
+from neti.stage.stages import DOWN, GROUPS_MISSING
 
 _ONLY_RECORDED: Final = "nothing lets it in, which is only recorded: this host is in shadow"
+_THEN: Final = "once that is known, its groups decide"
 Clear = Literal["clear", "outside"]
 
 
@@ -24,7 +25,8 @@ class Known:
     """What this host knows of the question. ``source``: None for this host itself. ``ids``: members
     that come from there, none: it is nobody's; ``groups``: all that these are in. ``clear``:
     required encryption refuses a member there, or takes it for a stranger. ``in_force``: the
-    ``member_ports`` that are; ``narrows``: the file's are on trial. ``stage``: in its word."""
+    ``member_ports`` that are; ``narrows``: the file's are on trial. ``stage``: in its word.
+    ``groups_known``: who is in which group; otherwise ``in_force`` is None."""
 
     settings: Settings
     source: IPAddress | None
@@ -35,6 +37,7 @@ class Known:
     clear: Clear | None = None
     in_force: MemberPorts = None
     narrows: bool = False
+    groups_known: bool = True
     stage: str
 
 
@@ -124,6 +127,8 @@ def _waiting(known: Known) -> Explained:
             f"it is {who}, {out}: that is on trial",
             "the trial ends by the kernel's own clock, or is confirmed",
         )
+    if not known.groups_known:
+        return Explained(True, f"it is {who}; {GROUPS_MISSING}", _THEN)
     return Explained(
         True,
         f"it is {who}. member_ports take this away, which is not in force yet",

@@ -31,6 +31,10 @@ PORTS_WAIT: Final = (
     "member_ports take away from what members reach here: that waits, and is only recorded, until "
     "'neti enforce' has tried it"
 )
+GROUPS_MISSING: Final = (
+    "it is not known who is in which group, so member_ports keep nobody out until the registry is "
+    "back"
+)
 NO_MEMBERS: Final = "the members are not known yet, and arming now would keep all of them out"
 
 Wisher = Literal["configuration", "command"]

@@ -13,16 +13,20 @@ from tests.support.agents import Box, World, world
 from neti.agent import kept_out as agent_kept_out
 from neti.agent import preview as agent_preview
 from neti.agent import shadow_log
+from neti.agent.conditions import own_codes
 from neti.agent.figures import figures
 from neti.agent.shadow_evidence import ShadowEvidence
 from neti.agent.shadow_log import accept_losing
 from neti.cli.explain import lines as explain_lines
-from neti.cli.preview import lines
+from neti.cli.preview import _suggest, lines
 from neti.cli.status import _status_lines
+from neti.errors import NetiError
 from neti.model.groups import GroupLine, Groups, MemberPort, MemberPorts
+from neti.monitoring.check import judge
 from neti.monitoring.explained import Pair, pair_of
 from neti.monitoring.metrics import metrics
 from neti.monitoring.preview import Preview, preview_of
+from neti.monitoring.situation import Level, Limits, Situation
 from neti.registry.detail import decode
 from neti.registry.groups import encode
 from neti.registry.memory import MemoryRegistry
@@ -30,6 +34,7 @@ from neti.ruleset.set_names import SetName, group_sets
 from neti.stage import kept_out as stage_kept_out
 from neti.stage.kept_out import Others
 from neti.stage.shadow import Listener, Sighting
+from neti.stage.stages import GROUPS_MISSING
 from neti.stage.way_in import OperatorSession
 
 BOTH = {"ipv4", "ipv6"}
@@ -297,26 +302,52 @@ def test_they_outlast_a_restart(fleet: World, booted: bool) -> None:
     assert narrowed(box) == set()
 
 
-def test_a_file_of_groups_that_is_torn_shuts_no_port(fleet: World) -> None:
-    """Until the registry says who is in which."""
+@pytest.mark.parametrize("torn", [True, False])
+def test_a_file_of_groups_that_is_torn_or_gone_shuts_no_port(fleet: World, torn: bool) -> None:
+    """Until the registry says who is in which. All that speak of it say the same."""
     box = confirmed(fleet)
     assert not waits(box)
     box.stop()
-    (box.settings.table_files_path / "groups.json").write_bytes(b"torn")
+    groups = box.settings.table_files_path / "groups.json"
+    if torn:
+        groups.write_bytes(b"torn")
+    else:
+        groups.unlink()
     fleet.server.stop()
     box.start()
     fleet.settle()
     assert waits(box)
     assert box.told().stage == "enforced"
-    assert box.told().member_ports == "waiting"
-    assert "until the registry has said" in box.problems()["member_ports_wait"]
-    (answer,) = explained(box, "10.0.0.3", 5432).answers
-    assert answer.admitted
+    assert told(box) == ("waiting", "")
+    assert box.problems()["groups_missing"] == GROUPS_MISSING
+    assert f"ports     {GROUPS_MISSING}" in _status_lines(box.told())
+    situation = Situation(status=box.told(), agent="answers")
+    findings = [one for one in judge(situation, Limits()).findings if "in which" in one.text]
+    assert [(one.level, one.text) for one in findings] == [(Level.CRITICAL, GROUPS_MISSING)]
+    assert "groups_missing" in own_codes(box.running.core)  # which neti fleet shows
+    assert GROUPS_MISSING in box.ask("enforce")["result"]["said"]
+    for source in ("10.0.0.3", "ec2-3", "ec2-2"):
+        found = explained(box, source, 5432)
+        assert {one.admitted for one in found.answers} == {True}
+        text = "\n".join(explain_lines(found))
+        assert GROUPS_MISSING in text
+        assert "neti enforce" not in text
+    elsewhere = "\n".join(explained(box, "here", 80, dest="ec2-2").notes)
+    assert "it is not known which groups ec2-2 is in" in elsewhere
+    preview = preview_of(json.loads(json.dumps(box.ask("preview")["result"])))
+    assert preview.kept_out is not None
+    assert not preview.kept_out.groups_known
+    assert not preview.kept_out.suggestion
+    assert GROUPS_MISSING in "\n".join(lines(preview))
+    with pytest.raises(NetiError, match="nothing can be suggested"):
+        _suggest(preview, as_json=True)
     assert box.running.core.stage.record.member_ports == DB
     fleet.server.start()
     fleet.settle()
     assert in_force(box) == DB
     assert not waits(box)
+    assert told(box) == ("in force", "")
+    assert "groups_missing" not in box.problems()
     assert "10.0.0.2" in box.elements("group_app_4")
 
 
