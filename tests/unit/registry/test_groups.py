@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neti.model.groups import GroupLine, Groups
-from neti.registry.groups import MAX_BYTES, GroupsTooLong, GroupsUnreadable, decode, encode
+from neti.registry.groups import (
+    MAX_BYTES,
+    MAX_MANY_STARS,
+    GroupsTooLong,
+    GroupsUnreadable,
+    decode,
+    encode,
+)
 
 WHOLE = Groups(
     {
@@ -109,3 +116,16 @@ def test_what_the_registry_would_not_hold_is_refused() -> None:
     lines = tuple(GroupLine(f"i-{number:038}") for number in range(1500))
     with pytest.raises(GroupsTooLong, match="nothing was changed"):
         encode(Groups({"db": lines}))
+
+
+def test_patterns_that_take_long_are_few() -> None:
+    """Of all groups together, as all of them may be needed."""
+    many = [GroupLine(f"*a{number:03}*b*") for number in range(MAX_MANY_STARS + 1)]
+    one = tuple(GroupLine(f"*a{number:03}") for number in range(1000))
+    most = Groups({"db": tuple(many[1:33]), "one": one, "web": tuple(many[33:])}, 7)
+    assert decode(encode(most)) == most
+    with pytest.raises(GroupsTooLong, match=r"65 patterns with more than one '\*'.*\n→ patterns"):
+        encode(Groups({**most.lines, "x": tuple(many[:1])}, 8))
+    by_hand = {"db": [line.pattern for line in many]}
+    with pytest.raises(GroupsUnreadable, match=r"65 patterns with more than one '\*'"):
+        decode(held(groups=by_hand))
