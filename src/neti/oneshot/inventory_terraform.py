@@ -8,17 +8,18 @@ from typing import Any, Final
 from neti.model.machine import Machine
 from neti.oneshot.inventory_place import Place, addresses, azure_id, azure_networks, ids_of
 
+_Made = Callable[[Place], Machine | None]
+
 
 def of_terraform(document: Any) -> Iterator[Machine]:
     """Of its resources those that are machines. Its kinds name the same thing differently."""
     managed = _managed(document)
-    kinds = {**_TERRAFORM, "azurerm_virtual_machine": partial(_former_azure, _cards(managed))}
+    former = partial(_former_azure, _cards(managed))
+    kinds: dict[str, _Made] = {**_TERRAFORM, "azurerm_virtual_machine": former}
     for where in managed:
         made = kinds.get(where.text("type"))
-        for one in _instances(where) if made is not None else ():
-            machine = made(one)
-            if machine is not None:
-                yield machine
+        if made is not None:
+            yield from (one for one in map(made, _instances(where)) if one is not None)
 
 
 def left_out(document: Any) -> list[str]:
@@ -115,7 +116,7 @@ def _former_azure(cards: Mapping[str, tuple[IPv4Address, ...]], where: Place) ->
     )
 
 
-_TERRAFORM: Final[Mapping[str, Callable[[Place], Machine | None]]] = {
+_TERRAFORM: Final[Mapping[str, _Made]] = {
     "aws_instance": _terraform_ec2,
     "google_compute_instance": _terraform_google,
     "google_compute_instance_from_machine_image": _terraform_google,
