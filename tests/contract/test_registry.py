@@ -941,7 +941,7 @@ def test_an_origin_names_the_fleet_and_grows_with_every_name(world: World) -> No
     other.watch(seen)
     seen.until_fresh()
     after = seen.of(Snapshot)[-1].origin
-    assert after.fleet == before.fleet
+    assert after.fleet == before.fleet == world.open().fleet()
     assert after.version > before.version
     assert after.doubt(before) is None
     assert "went back" in (before.doubt(after) or "")

@@ -264,7 +264,7 @@ def _group(
         followed, why = judged(
             followed,
             registry.setting("groups"),
-            followed.fleet if followed is not None else "",
+            registry.fleet(),
             members=membership.fleet.members.values(),
             needed=membership.needed_groups,
             now=now,

@@ -329,6 +329,9 @@ class OperatorRegistry(Protocol):
         another key. None if the record says none, or if it was revoked before. Raises RegistryError
         when it is another host's, whose record says it."""
 
+    def fleet(self) -> str:
+        """As ``Origin.fleet``."""
+
     def setting(self, setting: SettingName) -> bytes | None:
         """A live setting; None if it is not set."""
 

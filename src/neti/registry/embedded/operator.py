@@ -18,6 +18,7 @@ from neti.registry.embedded.store import (
     all_names,
     drop_key,
     drop_lease,
+    fleet_id,
     log_change,
     made_in,
     read_record,
@@ -158,6 +159,10 @@ class OperatorSide(OneSession):
                 take_name(files.store, record.word)
         files.ring()
         return RevokedKey(wanted, said=said)
+
+    def fleet(self) -> str:
+        with self._reading() as files:
+            return fleet_id(files.store)
 
     def setting(self, setting: SettingName) -> bytes | None:
         with self._reading() as files:

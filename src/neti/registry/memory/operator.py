@@ -131,6 +131,10 @@ class OperatorSide(OneSession):
                 server._drop(held.record.word)
             return RevokedKey(wanted, said=said)
 
+    def fleet(self) -> str:
+        with self._call():
+            return self._server.fleet
+
     def setting(self, setting: SettingName) -> bytes | None:
         with self._call():
             value = self._server._settings.get(setting)

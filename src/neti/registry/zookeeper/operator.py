@@ -212,6 +212,10 @@ class OperatorSide(OneSession):
             left = (path,)
         return operations, left
 
+    def fleet(self) -> str:
+        (value,) = self._attempt(lambda attempt: attempt.read([self._layout.fleet]))
+        return host_id_text(value or b"")
+
     def setting(self, setting: SettingName) -> bytes | None:
         path = self._layout.setting(setting)
 
