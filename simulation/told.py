@@ -30,11 +30,12 @@ class Told:
 
 def told_by(registry: Registry) -> Told:
     """Read it, and judge it: one name for each id, one lease for each id, no half of one."""
-    leases = registry.leases()
     faults = []
     members: dict[str, Member] = {}
     names = registry.names()
     data = registry.data(names)
+    # Behind the names: a host that joins meanwhile has its lease before it is registered.
+    leases = registry.leases()
     for name in sorted(names):
         try:
             parsed = entry.parse(name)
