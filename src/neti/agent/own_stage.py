@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from neti import log
 from neti.model.groups import MemberPorts, PortsState
 from neti.ruleset.enforce import RELAXED, Enforcement
-from neti.ruleset.member_ports import admits_everybody
+from neti.ruleset.member_ports import admits_everybody, same
 from neti.ruleset.reach import requires
 from neti.stage import stages
 from neti.stage.stages import DOWN, Record, Stage, hindrance, in_force
@@ -127,7 +127,7 @@ class OwnStage:
                 log.warning("encryption_not_required", by="configuration")
         before = self.record
         self.keep(stages.allotted(before, core.settings.member_ports))
-        if before.member_ports != self.record.member_ports:
+        if not same(before.member_ports, self.record.member_ports):
             log.warning("member_ports_in_force", by="configuration, by what it adds")
         if {"member_ports"} & set(stages.on_trial(before)) - set(stages.on_trial(self.record)):
             log.warning("member_ports_not_tried", by="configuration, which has others now")

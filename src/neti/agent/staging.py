@@ -240,17 +240,28 @@ class Staging:
         if suspended and core.stage.record.stage is not Stage.SHADOW:
             request.fail(f"nothing is in force that could be confirmed: {suspended}")
         elif core.stage.record.stage is Stage.ENFORCED and core.stage.record.trial is None:
-            self._enforced_already(request)
+            self._no_trial(request) if self._failed() else self._enforced_already(request)
         elif core.stage.record.trial is None:
-            why = "; ".join(core.stage.record.why)
-            ended = f" The last one ended unconfirmed: {why}." if why else ""
-            request.fail(f"no trial is running, so there is nothing to confirm.{ended}")
+            self._no_trial(request)
         elif (unsaved := core.stage.not_on_disk()) is not None:
             request.fail(f"not confirmed, the trial goes on: {unsaved}")
         elif self._trying.make_permanent("the operator's word"):
             request.succeed(self._enforced())
         else:
-            request.fail("the trial was over before it could be confirmed: 'neti enforce' again")
+            why = "; ".join(core.stage.record.why)
+            request.fail(f"not confirmed: {why}\n→ 'neti enforce' again")
+
+    def _failed(self) -> bool:
+        """Whether a trial ended unconfirmed on a host that is enforced, and is still asked for."""
+        core = self._core
+        asked = requires(core.settings.sites, core.host.site)
+        left = stages.parts(core.stage.record, require=asked, ports=core.stage.to_try())
+        return bool(left) and core.stage.record.failures > 0
+
+    def _no_trial(self, request: Request) -> None:
+        why = "; ".join(self._core.stage.record.why)
+        ended = f" The last one ended unconfirmed: {why}." if why else ""
+        request.fail(f"no trial is running, so there is nothing to confirm.{ended}")
 
     def _enforced(self) -> dict[str, Any]:
         done = self._done("enforced")
@@ -260,7 +271,7 @@ class Staging:
 
     def _enforced_already(self, request: Request) -> None:
         """By the record: the kernel is asked before anybody is told so."""
-        refused = self._kernel.resync("said to be enforced already")
+        core, refused = self._core, self._kernel.resync("said to be enforced already")
         if refused is not None:
             request.fail(
                 "reject_all is decided for good already, but this host's kernel is not as it "
@@ -269,10 +280,12 @@ class Staging:
             )
         else:
             said = "reject_all is enforced already"
-            if self._core.stage.requires:
+            if core.stage.requires:
                 said = "reject_all and encryption between sites are enforced already"
-            if self._core.ports_in_force != self._core.stage.record.member_ports:
+            if core.ports_in_force != core.stage.record.member_ports:
                 said += f", but {GROUPS_MISSING}"
+            if core.stage.to_try() is not None:
+                said += "; member_ports wait until 'neti enforce' has tried them"
             request.succeed({**self._enforced(), "said": said, **self._unread()})
 
     def _unread(self) -> dict[str, Any]:

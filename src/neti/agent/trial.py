@@ -16,7 +16,7 @@ from neti.agent.describing import Describing
 from neti.agent.in_the_clear import end, look, of_required_pairs
 from neti.agent.kernel import Kernel
 from neti.agent.open_sessions import OpenSessions
-from neti.errors import DataplaneError, NetiError
+from neti.errors import DataplaneError, KernelMoved, NetiError
 from neti.model.groups import MemberPorts
 from neti.monitoring.status import Expired, Running
 from neti.stage import evidence, stages
@@ -209,14 +209,18 @@ class Trying:
             trial = core.stage.record.trial
             ports = trial.member_ports if trial is not None else None
             rules = self._kernel.rules(ports) if ports is not None else None
-            core.out.reconciler.confirm_trial(core.members.elements, rules)
+            unread = core.out.reconciler.confirm_trial(core.members.elements, rules)
         except DataplaneError as error:
-            self.unconfirmed((f"the kernel had ended it already: {error}",))
+            over = isinstance(error, KernelMoved)
+            said = "the kernel had ended it already" if over else "the kernel did not confirm it"
+            self.unconfirmed((f"{said}: {error}",))
             return False
         core.stage.keep(stages.confirmed(core.stage.record))
         core.stage.wish()
         if rules is not None:
             self._kernel.goes_by(ports)
+        if unread is not None:
+            self._kernel.failed(unread)
         if core.stage.record.requires:
             core.soon("resync")  # roads are required now
             end(core)

@@ -23,6 +23,7 @@ from neti.errors import DataplaneError, DataplaneUnavailable, KernelMoved, Struc
 from neti.ruleset.delta import Changes, Elements
 from neti.ruleset.enforce import (
     OFF,
+    Arming,
     Enforcement,
     arming,
     begin_trial,
@@ -274,10 +275,13 @@ class Reconciler:
                     raise
         self._left = elements.enforcement
 
-    def confirm_trial(self, elements: Elements, structure: Structure | None = None) -> None:
+    def confirm_trial(
+        self, elements: Elements, structure: Structure | None = None
+    ) -> DataplaneError | None:
         """Take the time-outs off, and go over to ``structure`` in the same transaction, where the
-        rules differ once it is confirmed. Raises DataplaneError if the kernel has ended the
-        trial."""
+        rules differ once it is confirmed. Raises DataplaneError, and then nothing is confirmed;
+        KernelMoved if the kernel has ended the trial. Returns why what was confirmed could not be
+        read back: the kernel is to be looked at again."""
         commands = confirm_trial(elements.enforcement)
         if not commands:
             raise DataplaneError("no trial is wished for any more")
@@ -285,27 +289,42 @@ class Reconciler:
         if structure is None:
             self._dataplane.apply(Transaction(commands))
             self._left = good
-            return
-        kernel, before = self._dataplane.read(), elements.enforcement
-        elements.kernel_is(kernel)
-        elements.enforce(good)
+            return None
+        before = elements.enforcement
+        for attempt in range(_ATTEMPTS):
+            try:
+                elements.enforce(good)
+                planned = self._confirm(commands, structure, elements)
+                break
+            except DataplaneError as error:
+                elements.enforce(before)
+                if attempt == _ATTEMPTS - 1 or not isinstance(error, KernelMoved):
+                    raise
+        self._left = good
         try:
-            planned = plan(
-                structure,
-                elements,
-                confirmed_state(good, kernel),
-                self.seen,
-                definitions=self._dataplane.definitions,
-                mended=self._mended(kernel, elements),
-                grace_seconds=self._grace_seconds,
-            )
-            if planned.structure.whole:
-                self._before_emptying()
-            self._dataplane.apply(Transaction((*commands, *planned.transaction.commands)))
-        except DataplaneError:
-            elements.enforce(before)
-            raise
-        self._took(planned, structure, elements)
+            self._took(planned, structure, elements)
+        except DataplaneError as error:
+            return error
+        return None
+
+    def _confirm(
+        self, commands: tuple[Arming, ...], structure: Structure, elements: Elements
+    ) -> Plan:
+        kernel = self._dataplane.read()
+        elements.kernel_is(kernel)
+        planned = plan(
+            structure,
+            elements,
+            confirmed_state(elements.enforcement, kernel),
+            self.seen,
+            definitions=self._dataplane.definitions,
+            mended=self._mended(kernel, elements),
+            grace_seconds=self._grace_seconds,
+        )
+        if planned.structure.whole:
+            self._before_emptying()
+        self._dataplane.apply(Transaction((*commands, *planned.transaction.commands)))
+        return planned
 
     def counters(self) -> dict[str, int]:
         return self._dataplane.counters()

@@ -120,6 +120,11 @@ def covers(file: MemberPorts, in_force: MemberPorts) -> bool:
     return next(losses(file, in_force), None) is None
 
 
+def same(one: MemberPorts, other: MemberPorts) -> bool:
+    """Whether they admit the same, whoever is in the groups: the lines may differ."""
+    return covers(one, other) and covers(other, one)
+
+
 def losses(file: MemberPorts, in_force: MemberPorts) -> Iterator[Loss]:
     """What ``in_force`` admits and ``file`` does not, ports in order, then what has none."""
     if admits_everybody(file):

@@ -13,7 +13,7 @@ from typing import Final, Literal
 
 from neti.model.groups import MemberPorts
 from neti.ruleset.enforce import OFF, PERMANENT, REQUIRED, Enforcement
-from neti.ruleset.member_ports import both, covers
+from neti.ruleset.member_ports import both, covers, same
 from neti.ruleset.objects import KernelState
 
 # Pauses in seconds before a trial that the configuration wishes for is tried again; the last stays.
@@ -224,8 +224,11 @@ def allotted(record: Record, ports: MemberPorts) -> Record:
     of others goes on without them."""
     ports = ports or None
     trial = record.trial
-    if trial is not None and trial.member_ports is not None and trial.member_ports != ports:
-        record = _left_to_try(record, replace(trial, member_ports=None))
+    if trial is not None and trial.member_ports is not None:
+        if same(trial.member_ports, ports):
+            record = replace(record, trial=replace(trial, member_ports=ports))  # as it is written
+        else:
+            record = _left_to_try(record, replace(trial, member_ports=None))
     if record.member_ports is not None:
         in_force = both(record.member_ports, ports) if waits(record, ports) else ports
         record = replace(record, member_ports=in_force)

@@ -20,7 +20,7 @@ from neti.agent.shadow_log import accept_losing
 from neti.cli.explain import lines as explain_lines
 from neti.cli.preview import _suggest, lines
 from neti.cli.status import _status_lines
-from neti.errors import NetiError
+from neti.errors import DataplaneError, KernelMoved, NetiError
 from neti.model.groups import GroupLine, Groups, MemberPort, MemberPorts
 from neti.monitoring.check import judge
 from neti.monitoring.explained import Pair, pair_of
@@ -30,6 +30,7 @@ from neti.monitoring.situation import Level, Limits, Situation
 from neti.registry.detail import decode
 from neti.registry.groups import encode
 from neti.registry.memory import MemoryRegistry
+from neti.ruleset.objects import Transaction
 from neti.ruleset.set_names import SetName, group_sets
 from neti.stage import kept_out as stage_kept_out
 from neti.stage.kept_out import Others
@@ -144,6 +145,88 @@ def test_they_are_tried_alone_and_the_kernel_ends_it(fleet: World) -> None:
     assert narrowed(box) == set()
     assert "trial_expired" not in box.problems()
     assert "already" in box.ask("enforce")["result"]["said"]
+
+
+def test_confirm_after_the_end_says_so_and_what_waits(fleet: World) -> None:
+    box = enforced(fleet)
+    assert "; member_ports wait until 'neti enforce'" in box.ask("confirm")["result"]["said"]
+    box.ask("enforce", wait=True, seconds=60)
+    box.dataplane.expire()
+    fleet.pass_time(61)
+    said = str(box.ask("confirm")["error"])
+    assert "nothing to confirm. The last one ended unconfirmed: nobody confirmed it" in said
+    reload(box, None)  # it is not asked for any more
+    assert "wait" not in box.ask("confirm")["result"]["said"]
+
+
+def test_what_the_kernel_refuses_at_the_confirmation_is_said(fleet: World) -> None:
+    box = enforced(fleet)
+    box.ask("enforce", wait=True, seconds=60)
+    box.dataplane.failing = "Operation not permitted"
+    said = str(box.ask("confirm")["error"])
+    assert "the kernel did not confirm it: Operation not permitted" in said
+    box.dataplane.failing = None
+    fleet.pass_time(61)
+    box.ask("enforce", wait=True, seconds=60)
+    box.dataplane.expire()
+    assert "the kernel had ended it already" in str(box.ask("confirm")["error"])
+    assert in_force(box) is None
+
+
+def test_a_confirmation_is_tried_again_where_the_kernel_moved(
+    fleet: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box = enforced(fleet)
+    box.ask("enforce", wait=True, seconds=60)
+    apply, moved = box.dataplane.apply, [KernelMoved("File exists")]
+
+    def busy(transaction: Transaction) -> None:
+        if moved:
+            raise moved.pop()
+        apply(transaction)
+
+    monkeypatch.setattr(box.dataplane, "apply", busy)
+    assert "error" not in box.ask("confirm")
+    assert in_force(box) == DB
+    assert not waits(box)
+
+
+def test_what_is_confirmed_stays_so_if_it_cannot_be_read_back(
+    fleet: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box = enforced(fleet)
+    box.ask("enforce", wait=True, seconds=60)
+    reconciler, gone = box.running.core.out.reconciler, [DataplaneError("no buffer space")]
+    took = reconciler._took
+
+    def unread(*what: Any) -> None:
+        if gone:
+            raise gone.pop()
+        took(*what)
+
+    monkeypatch.setattr(reconciler, "_took", unread)
+    assert "error" not in box.ask("confirm")
+    assert in_force(box) == DB
+    assert "no buffer space" in box.problems()["kernel"]
+    fleet.pass_time(30)
+    assert "kernel" not in box.problems()
+    assert not waits(box)
+    assert narrowed(box) == set()
+    assert box.dataplane.read().armed_for_good
+
+
+def test_a_file_that_says_the_same_in_other_words_does_not_end_the_trial(fleet: World) -> None:
+    box = enforced(fleet, WIDER)
+    box.ask("enforce", wait=True, seconds=60)
+    reordered: MemberPorts = (
+        MemberPort(("web",), "tcp", 5432, 5432),
+        MemberPort(("app",), "tcp", 5432, 5432),
+    )
+    reload(box, reordered)
+    assert narrowed(box) == BOTH
+    assert "error" not in box.ask("confirm")
+    assert in_force(box) == reordered
+    assert not waits(box)
 
 
 def test_groups_that_are_not_needed_any_more_go_with_the_confirmation(fleet: World) -> None:

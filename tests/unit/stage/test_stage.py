@@ -406,7 +406,7 @@ def test_a_confirmation_that_comes_too_late_arms_nothing(fleet: World) -> None:
     enforce(one, seconds=60, wait=True)
     fleet.pass_time(30)
     one.dataplane.expire()
-    assert "over before" in one.ask("confirm")["error"]
+    assert "the kernel had ended it already" in one.ask("confirm")["error"]
     assert one.elements("enforce") == {}
     assert "no trial is running" in one.ask("confirm")["error"]
 
