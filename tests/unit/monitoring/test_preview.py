@@ -165,6 +165,7 @@ DOCUMENT: dict[str, Any] = {
             }
         ],
         "more": 0,
+        "groups_known": True,
         "suggestion": ["member_ports:", "  5432/tcp: [web]"],
         "commands": [],
     },
