@@ -1,7 +1,6 @@
 """``neti registry dev-ca``: a CA and certificates, for a lab or a first trial."""
 
 import time
-from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ import click
 from neti.cli.common import json_option
 from neti.cli.output import print_json, say
 from neti.errors import NetiError
+from neti.model.addresses import is_address
 
 if TYPE_CHECKING:
     from neti.registry.zookeeper.certificates import Wanted
@@ -94,20 +94,12 @@ def _server(text: str) -> "Wanted":
             "check the address or name by which they call a server"
         )
     for one in addresses:
-        if not (is_host(one) or _is_address(one)):
+        if not (is_host(one) or is_address(one)):
             raise NetiError(
                 f"--server {text}: {one!r} is neither an address nor a host name: expected what "
                 "clients call the server by, such as 10.21.0.4 or zk1.example.com"
             )
     return _wanted(name, "servers", addresses)
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _wanted(name: str, unit: str, names: tuple[str, ...] = ()) -> "Wanted":

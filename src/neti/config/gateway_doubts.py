@@ -5,13 +5,14 @@ ran with would start no agent and restore no table, and so be open after a reboo
 """
 
 from collections.abc import Iterator
-from ipaddress import IPv4Address, ip_address
+from ipaddress import IPv4Address
 
 from neti.config.entry_room import own_id
 from neti.config.gateway_rules import Finding, public_missing
 from neti.config.problems import Said, Unfit, at
 from neti.config.schema import ConfigForm
 from neti.model import Reach, Site
+from neti.model.addresses import is_address
 from neti.model.gateways import PORTS
 from neti.model.settings import LocalIdentity, Settings, StaticIdentity
 
@@ -41,11 +42,11 @@ def _named_twice(form: ConfigForm) -> Iterator[Finding]:
 
 def _named_by_address(form: ConfigForm, settings: Settings) -> Iterator[Finding]:
     own = own_id(settings)
-    if own is not None and _is_address(own):
+    if own is not None and is_address(own):
         return  # then addresses are ids in this fleet
     for name, site in form.sites.items():
         for index, one in enumerate(site.gateways):
-            if _is_address(one):
+            if is_address(one):
                 yield (
                     ("sites", name, "gateways", index),
                     _said(one, "the id of a host, not its address: neti fleet lists ids"),
@@ -122,14 +123,6 @@ def _probes_port(settings: Settings) -> Iterator[Finding]:
                 "another port, because Neti probes gateways by this one, and needs it on each host"
             )
             yield ("open_ports", index), _said(f"{opened.first}/udp", expected)
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _said(found: object, expected: str) -> Unfit:

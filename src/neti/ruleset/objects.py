@@ -15,35 +15,13 @@ Must never do: read or write anything, or name a table that is not ours.
 
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, get_args
 
-from neti.ruleset.set_names import SetName, group_set
+from neti.ruleset.set_names import KeptSet, SetName, group_set
 
 FAMILY_TABLE: Final = "inet neti"
 
-# Only this program adds and removes elements of these. In the other sets the kernel's clock ends
-# them.
-ORDERED: Final[tuple[SetName, ...]] = (
-    "overlay",
-    "peers4",
-    "peers6",
-    "across4",
-    "across6",
-    "tcp_listening",
-    "udp_listening",
-    "tunnel_peers",
-    "tunneled",
-    "clear4",
-    "clear6",
-    "outside4",
-    "gateways",
-    "gateway_near",
-    "gateway_far",
-    "gateway_inside",
-    "gateway_own",
-    "gateway_direct",
-    "gateway_public",
-)
+ORDERED: Final[tuple[SetName, ...]] = get_args(KeptSet)
 # Of a port, an address or UDP: where it leads (see ``neti.ruleset.policy_gateway``).
 _GATEWAY_MAPS: Final[frozenset[SetName]] = frozenset(
     {

@@ -7,7 +7,8 @@ from typing import Final, Literal, NewType
 
 # A set of one family's addresses of members of a group: its name comes from the configuration.
 GroupSet = NewType("GroupSet", str)
-_FixedSet = Literal[
+# Only this program adds and removes elements of these.
+KeptSet = Literal[
     "overlay",
     "peers4",
     "peers6",
@@ -27,6 +28,9 @@ _FixedSet = Literal[
     "gateway_own",
     "gateway_direct",
     "gateway_public",
+]
+# The kernel's clock may end elements of these.
+_EndingSet = Literal[
     "revoked4",
     "revoked6",
     "grace",
@@ -34,7 +38,7 @@ _FixedSet = Literal[
     "require",
     "narrowed",
 ]
-SetName = _FixedSet | GroupSet
+SetName = KeptSet | _EndingSet | GroupSet
 
 _GROUP: Final = "group_"
 
