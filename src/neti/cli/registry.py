@@ -195,7 +195,7 @@ def check(config: Path, as_json: bool, plain_port: int, accept: tuple[str, ...])
             look.Finding("warning", "registry_tls", f"is not configured: {_OPEN}", "no-tls")
         )
     else:
-        from neti.registry.zookeeper.certificates import expiry_problems
+        from neti.registry.zookeeper.expiry import expiry_problems
 
         found += [
             look.Finding("warning", "this host", sentence, "certificate")

@@ -77,7 +77,7 @@ def expiring(settings: Settings, now: float) -> list[str]:
     if settings.registry_tls is None or settings.embedded is not None:
         return []
     from neti.registry.zookeeper import tls
-    from neti.registry.zookeeper.certificates import expiry_problems
+    from neti.registry.zookeeper.expiry import expiry_problems
 
     sentences = expiry_problems(settings.registry_tls, now)
     if not sentences:

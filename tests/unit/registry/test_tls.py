@@ -6,6 +6,7 @@ import re
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -19,8 +20,9 @@ from neti.cli import cli
 from neti.errors import NetiError
 from neti.model.settings import RegistryTLS, Settings
 from neti.registry import opening
-from neti.registry.zookeeper import tls
-from neti.registry.zookeeper.certificates import Wanted, expiry_problems, make, subject
+from neti.registry.zookeeper import expiry, tls
+from neti.registry.zookeeper.certificates import Wanted, make, subject
+from neti.registry.zookeeper.expiry import expiry_problems
 from neti.registry.zookeeper.tls import TLSError, TLSFailure
 from neti_lab.zookeeper import ServerTLS
 
@@ -237,6 +239,34 @@ def test_an_expiry_within_14_days_is_a_problem_and_none_before(tmp_path: Path) -
     assert "valid only from" in expiry_problems(given, now - DAY)[0]
     given.cert.write_text("nothing")
     assert "holds no certificate" in expiry_problems(given, now)[0]
+
+
+@pytest.mark.parametrize("days", [1, 30, 9000])
+def test_dates_are_the_same_by_openssl_and_by_the_package(
+    tmp_path: Path, days: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Years from 2050 on are written in another form (RFC 5280, section 4.1.2.5)."""
+    make(tmp_path, [Wanted("a", "hosts")], days=days, now=time.time())
+    by_openssl = expiry.valid(tmp_path / "host-a.pem")
+    monkeypatch.setattr(expiry, "_decode", None)
+    assert by_openssl == expiry.valid(tmp_path / "host-a.pem")
+    assert (by_openssl[1] - by_openssl[0]).days >= days
+
+
+DATES_WITHOUT_THE_PACKAGE = """
+import pathlib, sys
+from neti.registry.zookeeper.expiry import valid
+valid(pathlib.Path(sys.argv[1]))
+print("cryptography" in sys.modules)
+"""
+
+
+def test_no_package_is_loaded_for_dates(tmp_path: Path) -> None:
+    """It would stay in an agent's memory, with 10 MB, for as long as the agent runs."""
+    make(tmp_path, [Wanted("a", "hosts")], days=30, now=time.time())
+    command = [sys.executable, "-c", DATES_WITHOUT_THE_PACKAGE, str(tmp_path / "host-a.pem")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 def test_status_names_a_certificate_that_ends_and_a_registry_in_plain(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Certificates read and made: the one door to the cryptography package.
+"""Certificates made, and their subjects read, by the cryptography package.
 
 Must never do: overwrite a file, or leave a private key readable by others.
 """
@@ -19,11 +19,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from neti import files as contents
 from neti.errors import NetiError
-from neti.model.settings import RegistryTLS
 from neti.registry.zookeeper.tls import MAX_BYTES
 
-WARN_DAYS: Final = 14
-_DAY: Final = datetime.timedelta(days=1)
 _CA_FILES: Final = ("ca.pem", "ca.key")
 
 
@@ -47,33 +44,6 @@ class Wanted:
 def subject(path: Path) -> str:
     """The subject of a certificate file as ZooKeeper spells it (RFC 2253)."""
     return _read(path).subject.rfc4514_string()
-
-
-def expiry_problems(files: RegistryTLS, now: float) -> list[str]:
-    """Sentences about our own files that have expired, begin later, or end within 14 days."""
-    at = datetime.datetime.fromtimestamp(now, datetime.UTC)
-    sentences = []
-    for key, path in (("cert", files.cert), ("ca", files.ca)):
-        try:
-            certificate = _read(path)
-        except NetiError as error:
-            sentences.append(f"registry_tls.{key}: {error}")
-            continue
-        begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-        when = f"{ends:%Y-%m-%d %H:%M} UTC"
-        if at >= ends:
-            sentences.append(f"registry_tls.{key}: {path} expired at {when}: renew it")
-        elif at < begins:
-            sentences.append(
-                f"registry_tls.{key}: {path} is valid only from {begins:%Y-%m-%d %H:%M} UTC: "
-                "is this host's clock right?"
-            )
-        elif ends - at < WARN_DAYS * _DAY:
-            sentences.append(
-                f"registry_tls.{key}: {path} expires in {(ends - at) / _DAY:.1f} days ({when}): "
-                "renew it; the agent takes the new file by itself"
-            )
-    return sentences
 
 
 def _read(path: Path) -> x509.Certificate:
@@ -211,7 +181,7 @@ def _builder(
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(at - datetime.timedelta(minutes=10))  # others' clocks may lag
-        .not_valid_after(at + days * _DAY)
+        .not_valid_after(at + datetime.timedelta(days=days))
     )
 
 

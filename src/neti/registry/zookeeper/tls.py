@@ -1,7 +1,7 @@
 """TLS to ZooKeeper: the fleet's own CA and no other, names checked, this host's certificate shown.
 
 The files are read at every connection, so that a renewed certificate needs no restart. Standard
-library only: what it takes to *read* a certificate is in ``certificates``.
+library only: a certificate's dates are read in ``expiry``.
 
 Must never do: connect without checking, ask for a password on a terminal, or name a file's content.
 """
@@ -153,10 +153,10 @@ def _pair_fault(files: RegistryTLS, error: ssl.SSLError) -> str:
 
 
 def _dates(files: RegistryTLS | None) -> str:
-    """What is wrong with the dates of our own files; only now is it worth loading what reads it."""
+    """What is wrong with the dates of our own files."""
     if files is None:
         return ""
-    from neti.registry.zookeeper.certificates import expiry_problems
+    from neti.registry.zookeeper.expiry import expiry_problems
 
     return "".join(f"; {sentence}" for sentence in expiry_problems(files, time.time()))
 
