@@ -42,6 +42,7 @@ def answer(agent: "Agent", request: Request) -> None:
             partial(members_kept_out, core),
         ),
         "explain": lambda r: explaining.answer(core, r),
+        "explain_many": lambda r: explaining.answer_many(core, r),
         "reload": agent.reloading.answer,
     }
     command = commands.get(request.command)

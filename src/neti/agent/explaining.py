@@ -1,9 +1,10 @@
-"""``neti explain``: whether a member or an address gets in here, by what this host knows.
+"""``neti explain``: whether a member or an address gets in here, by what this host knows; and the
+same of many members at once, for ``neti verify --ports``.
 
 Reads, changes nothing.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
 from typing import Final
 
@@ -18,6 +19,8 @@ from neti.monitoring.explained import Answer, Pair
 from neti.ruleset.member_ports import Proto
 from neti.ruleset.reach import elements_of
 from neti.stage.explain import Known, explain
+from neti.stage.kept_out import Peer
+from neti.stage.shadow import parse_port
 from neti.text import printable
 
 HERE: Final = "here"
@@ -31,17 +34,51 @@ def answer(core: Core, request: Request) -> None:
     request.succeed(plain(asked.pair(source, dest)))
 
 
-class _Asked:
-    """One question."""
+def answer_many(core: Core, request: Request) -> None:
+    """Of each of these members that this host knows, and each port, in this order. One that has no
+    address by which it could come here has no answers."""
+    said = request.arguments
+    members = core.members.fleet.members
+    ids = [one for one in said.get("ids", ()) if one in members]
+    ports = [parse_port(one) for one in said.get("ports", ())]
+    sources = {one.packed for host_id in ids for one in _addresses(core, host_id)}
+    peers = peers_at(core, sources)
+    pairs = [
+        _Asked(core, "udp" if proto == "udp" else "tcp", number, peers).known(host_id, HERE)
+        for host_id in ids
+        for proto, number in ports
+    ]
+    request.succeed({"pairs": plain(pairs)})
 
-    def __init__(self, core: Core, proto: Proto, port: int) -> None:
+
+class _Asked:
+    """One question. ``peers``: who is at all addresses that it is about; None: it looks itself."""
+
+    def __init__(
+        self,
+        core: Core,
+        proto: Proto,
+        port: int,
+        peers: Mapping[bytes, tuple[Peer, ...]] | None = None,
+    ) -> None:
         self._core = core
         self._proto = proto
         self._port = port
+        self._peers = peers
 
     def pair(self, source: str, dest: str) -> Pair:
+        """Raises NetiError."""
+        known = self.known(source, dest)
+        if known.here and not known.answers:
+            raise NetiError(
+                f"member {source} has no address by which it could come to this host\n"
+                "→ 'neti verify' says by which road members are reached"
+            )
+        return known
+
+    def known(self, source: str, dest: str) -> Pair:
         here = _is_own(self._core, dest)
-        known = Pair(
+        return Pair(
             source=source,
             dest=dest,
             protocol=self._proto,
@@ -51,12 +88,6 @@ class _Asked:
             answers=tuple(self._answers(source)) if here else (),
             notes=() if here else tuple(self._elsewhere(source, dest)),
         )
-        if here and not known.answers:
-            raise NetiError(
-                f"member {source} has no address by which it could come to this host\n"
-                "→ 'neti verify' says by which road members are reached"
-            )
-        return known
 
     def _answers(self, source: str) -> Iterator[Answer]:
         if _is_own(self._core, source):
@@ -67,7 +98,9 @@ class _Asked:
 
     def _answer(self, address: IPAddress | None) -> Answer:
         core = self._core
-        peers = peers_at(core, {address.packed}) if address is not None else {}
+        peers = self._peers
+        if peers is None:
+            peers = peers_at(core, {address.packed}) if address is not None else {}
         at = peers.get(address.packed, ()) if address is not None else ()
         found = explain(
             Known(

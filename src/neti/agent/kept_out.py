@@ -48,6 +48,18 @@ def peers_at(core: Core, sources: Collection[bytes]) -> dict[bytes, tuple[Peer, 
     return found
 
 
+def overlay_at(core: Core, source: IPv4Address, host_id: str) -> IPv4Address | None:
+    """The overlay address of this member, if it comes to this host from there. Any thread may ask:
+    it reads what the loop replaces as a whole."""
+    member = core.members.fleet.members.get(host_id)
+    if member is None:
+        return None
+    host, sites, road = core.host, core.settings.sites, core.members.road_of(member)
+    every = elements_of(member, host=host, sites=sites, road=road)
+    at = any(one.where in ADDRESSES and one.key == str(source) for one in every)
+    return member.overlay if at else None
+
+
 def _all_of(member: Member) -> Iterator[IPAddress]:
     yield from (member.private, member.overlay, *member.more)
     if member.public is not None:

@@ -15,6 +15,7 @@ from neti.agent.collector import PythonsCollector
 from neti.agent.config_read import ConfigRead
 from neti.agent.core import Outside
 from neti.agent.exporting import exporter
+from neti.agent.kept_out import overlay_at
 from neti.agent.probe_socket import ProbeSocket
 from neti.agent.responder import Responder
 from neti.agent.told import Told, install_signals
@@ -196,8 +197,13 @@ def _responder(agent: loop.Agent, settings: Settings) -> Responder | None:
         wants = core.members.elements.wants
         return wants("peers4", text) or wants("tunnel_peers", text)
 
+    def overlay_of(source: IPv4Address, host_id: str) -> IPv4Address | None:
+        return overlay_at(agent.core, source, host_id)
+
     try:
-        responder = Responder(settings.verify_port, agent.core.host.id, admitted, agent.tell)
+        responder = Responder(
+            settings.verify_port, agent.core.host.id, admitted, agent.tell, overlay_of
+        )
     except NetiError as error:
         agent.core.problems.set("responder", str(error))
         log.warning("no_responder", what=str(error))

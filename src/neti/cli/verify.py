@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import click
 
+from neti.cli import verify_ports
 from neti.cli.asking import ask
 from neti.cli.common import config_option, json_option, settings_in_force
 from neti.cli.output import print_json, say
@@ -21,6 +22,15 @@ from neti.oneshot.verify import (
     by_gateway,
     verify_all,
 )
+from neti.oneshot.verify_ports import Asked, parse_ports
+from neti.stage.shadow import Port
+
+
+def _ports(_context: click.Context, _option: click.Parameter, text: str | None) -> list[Port]:
+    try:
+        return parse_ports(text) if text is not None else []
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 @click.command()
@@ -35,8 +45,17 @@ from neti.oneshot.verify import (
     help="How long each member may take. Where large packets are lost, the search for the largest "
     "that passes comes to that.",
 )
+@click.option(
+    "--ports",
+    metavar="PORT[/PROTO],...",
+    callback=_ports,
+    help="Say who reaches these ports of this host, by which rule and in fact. TCP if it is not "
+    "said; 8 at most.",
+)
 @click.argument("ids", nargs=-1, metavar="[ID]...")
-def verify(config: Path, as_json: bool, timeout: float, ids: tuple[str, ...]) -> None:
+def verify(
+    config: Path, as_json: bool, timeout: float, ports: list[Port], ids: tuple[str, ...]
+) -> None:
     """Reach every member by its overlay address, and prove the way.
 
     Sends 64 KiB both ways in the largest packets that the road is to carry, to all members or to
@@ -50,9 +69,18 @@ def verify(config: Path, as_json: bool, timeout: float, ids: tuple[str, ...]) ->
     large ones are lost, it names the way on which they are, the largest that passes, and what to
     set.
 
+    With --ports, each line has both ends of one member and port. First, whether the member reaches
+    the port of this host: what came of a connection that its agent made, and what this host's rules
+    say, as 'neti explain' does. Then what came of a connection from here to the same port of the
+    member. "refused" means that nothing listens, "silent" that something drops. Where rules and
+    fact disagree, that comes first, with the next step. UDP ports are not tried. Exit code 1 if any
+    disagree; 3 if it is not known of some.
+
     \b
-    Example:
+    Examples:
       neti verify
+      neti verify --ports 5432
+      neti verify --ports 5432,9100/tcp,53/udp app-1 app-2
     """
     settings = settings_in_force(config)
     itself = status_of(ask(settings.table_files_path, "status"))
@@ -61,6 +89,9 @@ def verify(config: Path, as_json: bool, timeout: float, ids: tuple[str, ...]) ->
             "Neti is down on this host, so overlay addresses lead nowhere from here\n→ neti up"
         )
     members = ask(settings.table_files_path, "members")
+    if ports:
+        asked = Asked(settings, itself, members, ids, tuple(ports), timeout)
+        sys.exit(verify_ports.run(asked, as_json))
     results = verify_all(settings, itself, members, ids, timeout=timeout)
     if as_json:
         print_json({"host": itself.id, "results": results})

@@ -5,6 +5,7 @@ that is not of its declared type, or raise anything but ValueError.
 """
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -14,6 +15,9 @@ Check = Callable[[Any], bool]
 
 _MOST_IDS: Final = 20_000
 _LONGEST_ID: Final = 200
+_MOST_PORTS: Final = 8
+_LAST_PORT: Final = 65_535
+_PORT: Final = re.compile(r"[1-9][0-9]{0,4}/(tcp|udp)", re.ASCII)
 _SHOWN: Final = 60
 _LAST_TIME: Final = 1e11  # seconds since the epoch: beyond any clock
 
@@ -45,6 +49,18 @@ def _name(value: Any) -> bool:
     return isinstance(value, str) and 0 < len(value) <= _LONGEST_ID
 
 
+def _ports(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) <= _MOST_PORTS
+        and all(isinstance(each, str) and _is_port(each) for each in value)
+    )
+
+
+def _is_port(text: str) -> bool:
+    return bool(_PORT.fullmatch(text)) and int(text.partition("/")[0]) <= _LAST_PORT
+
+
 def _document(value: Any) -> bool:
     """Judged further by whoever takes it."""
     return isinstance(value, dict)
@@ -69,8 +85,12 @@ ARGUMENTS: Final[Mapping[str, Mapping[str, tuple[str, Check]]]] = {
     "explain": {
         "source": _HOST,
         "dest": _HOST,
-        "port": ("a whole number from 1 to 65535", _whole(1, 65_535)),
+        "port": ("a whole number from 1 to 65535", _whole(1, _LAST_PORT)),
         "udp": _YES_OR_NO,
+    },
+    "explain_many": {
+        "ids": ("a list of host ids", _ids),
+        "ports": ("a list of up to 8 ports such as 5432/tcp", _ports),
     },
     "release": {"ids": ("a list of host ids", _ids)},
     "enforce": {

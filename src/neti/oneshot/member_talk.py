@@ -16,10 +16,12 @@ import socket
 import struct
 import termios
 import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Final
 
+from neti.agent.dialling import AT_MOST, OUTCOMES, Outcome
 from neti.agent.responder import TRANSFER_BYTES
 from neti.model import entry
 
@@ -36,12 +38,15 @@ _HAS_TIMESTAMPS: Final = 1  # TCPI_OPT_TIMESTAMPS
 @dataclass(frozen=True, slots=True)
 class Answer:
     """Who answered, and from which address it saw this host. ``there``, ``back``: bytes of the
-    largest packets in which 64 KiB came to it, and from it."""
+    largest packets in which 64 KiB came to it, and from it. ``dialled``: what it says came of its
+    connections to ports of this host; None: it was not asked, or is of a version that makes none;
+    empty: it does not know this host at the address from which it was asked."""
 
     id: str
     seen_from: str
     there: int
     back: int
+    dialled: Mapping[int, Outcome] | None = None
 
 
 class NoAnswer(ValueError):
@@ -64,11 +69,18 @@ class Stalled(TimeoutError):
 
 
 def talk(
-    overlay: str, port: int, seconds: float, *, largest: int | None = None, pieces: bool = False
+    overlay: str,
+    port: int,
+    seconds: float,
+    *,
+    largest: int | None = None,
+    pieces: bool = False,
+    begin: bytes = b"",
 ) -> Answer:
     """64 KiB there and back. One deadline for all of it: who sends a byte now and then holds up
     nobody. ``largest``: no packet has more bytes, in either direction. ``pieces``: this host sends
-    small packets only, so that nothing but the answer's can be too large.
+    small packets only, so that nothing but the answer's can be too large. ``begin``: how what this
+    host sends begins, as by ``asking``.
 
     Raises Stalled, OSError, NoAnswer. Thread-safe.
     """
@@ -83,7 +95,7 @@ def talk(
         round_trip = time.monotonic() - began
         full, _ = _sizes(connection)
         try:
-            _send(connection, deadline, pieces=pieces)
+            _send(connection, deadline, begin, pieces=pieces)
             line = _receive(connection, deadline)
         except TimeoutError as error:
             sent = not _unsent(connection)
@@ -92,12 +104,17 @@ def talk(
         return _answer(line, *_sizes(connection))
 
 
-def _send(connection: socket.socket, deadline: float, *, pieces: bool) -> None:
+def asking(host_id: str, ports: Iterable[int]) -> bytes:
+    """That the member connects to these ports of this host. See ``neti.agent.responder``."""
+    return json.dumps({"id": host_id, "dial": list(ports)}).encode() + b"\n"
+
+
+def _send(connection: socket.socket, deadline: float, begin: bytes, *, pieces: bool) -> None:
     flags = 0
     if pieces:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         flags = socket.MSG_EOR  # the kernel puts no two of them into one segment
-    left = memoryview(bytes(TRANSFER_BYTES))
+    left = memoryview(begin.ljust(TRANSFER_BYTES, b"\0"))
     while left:
         connection.settimeout(_left(deadline))
         left = left[connection.send(left[:_PIECE] if pieces else left, flags) :]
@@ -156,7 +173,15 @@ def _answer(line: bytes, there: int = 0, back: int = 0) -> Answer:
         told = json.loads(line)
         host_id, seen_from = told["id"], told["seen_from"]
         if isinstance(host_id, str) and entry.HOST_ID.fullmatch(host_id):
-            return Answer(host_id, str(IPv4Address(str(seen_from))), there, back)
+            address = str(IPv4Address(str(seen_from)))
+            return Answer(host_id, address, there, back, _dialled(told.get("dialled")))
     except (ValueError, KeyError, TypeError, RecursionError):
         pass
     raise NoAnswer(_STRANGE)
+
+
+def _dialled(said: object) -> Mapping[int, Outcome] | None:
+    """Raises ValueError."""
+    if not isinstance(said, dict):
+        return None
+    return {int(port): OUTCOMES[word] for port, word in list(said.items())[:AT_MOST]}

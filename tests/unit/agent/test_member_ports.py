@@ -3,16 +3,17 @@
 import json
 from collections.abc import Iterator
 from dataclasses import replace
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Address, ip_address, ip_network
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from tests.support.agents import Box, World, world
 
+from neti.agent import explaining, shadow_log
 from neti.agent import kept_out as agent_kept_out
 from neti.agent import preview as agent_preview
-from neti.agent import shadow_log
 from neti.agent.conditions import own_codes
 from neti.agent.figures import figures
 from neti.agent.shadow_evidence import ShadowEvidence
@@ -738,6 +739,52 @@ def explained(box: Box, source: str, port: int, dest: str = "here", **more: Any)
     said = box.ask("explain", source=source, dest=dest, port=port, **more)
     assert "error" not in said, said
     return pair_of(json.loads(json.dumps(said["result"])))
+
+
+def test_many_members_are_explained_as_one_by_one(fleet: World) -> None:
+    """In each stage, so that ``neti verify --ports`` and ``neti explain`` never differ."""
+    box = started(fleet)
+    ids, ports = ["ec2-2", "ec2-3"], [("tcp", 5432), ("udp", 53), ("tcp", 5433)]
+
+    def same() -> list[bool]:
+        names = [f"{number}/{proto}" for proto, number in ports]
+        said = box.ask("explain_many", ids=[*ids, "nobody-1"], ports=names)["result"]["pairs"]
+        found = [pair_of(json.loads(json.dumps(one))) for one in said]
+        assert found == [
+            explained(box, host_id, number, udp=proto == "udp")
+            for host_id in ids
+            for proto, number in ports
+        ]
+        return [one.answers[0].admitted for one in found]
+
+    assert same() == [True] * 6
+    box.ask("enforce", wait=True, seconds=60)
+    same()
+    box.ask("confirm")
+    assert same() == [True, False, False, False, False, False]
+
+
+def test_a_question_about_many_looks_at_the_fleet_once(
+    fleet: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box, look = started(fleet), Mock(wraps=agent_kept_out.peers_at)
+    monkeypatch.setattr(explaining, "peers_at", look)
+    box.ask("explain_many", ids=["ec2-2", "ec2-3"], ports=["1/tcp", "2/tcp", "3/udp"])
+    assert look.call_count == 1
+
+
+def test_a_member_is_connected_to_only_where_it_comes_from(fleet: World) -> None:
+    core = started(fleet).running.core
+    overlay = core.members.fleet.members["ec2-2"].overlay
+
+    def at(source: str, host_id: str) -> object:
+        return agent_kept_out.overlay_at(core, IPv4Address(source), host_id)
+
+    assert at("10.0.0.2", "ec2-2") == overlay
+    assert at("10.0.0.3", "ec2-2") is None
+    assert at("10.0.0.2", "ec2-3") is None
+    assert at("10.0.0.2", "nobody-1") is None
+    assert at(str(overlay), "ec2-2") is None  # in the clear nobody comes by that one
 
 
 def test_a_pair_is_explained_in_each_stage(fleet: World) -> None:
