@@ -7,6 +7,8 @@ VENV := .venv
 STAMP := $(VENV)/.complete
 # 0: one test at a time. 3: for a machine with more processors.
 WORKERS ?= 2
+# So many drills at once.
+LANES ?= 2
 
 # Each process would compile Neti anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -79,7 +81,7 @@ bench-quick: setup
 # In full, then the migration of a whole fleet among troubles, and without public addresses, and then
 # all of the day's seeds, of which make test plays the first.
 drills: setup
-	$(VENV)/bin/python -m drills
+	$(VENV)/bin/python -m drills --lanes $(LANES)
 	$(VENV)/bin/python -m pytest -m long tests/lab
 	$(VENV)/bin/python -m simulation --seeds 1000 --first $$(date -u +%Y%m%d)000 --steps 40 --largest 6
 

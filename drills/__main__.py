@@ -1,16 +1,16 @@
-"""``python -m drills [--short | --long] [--seed N] [--list] [DRILL …]``, as root."""
+"""``python -m drills [--short | --long] [--lanes N] [--seed N] [--list] [DRILL …]``, as root."""
 
 import argparse
+import contextlib
 import random
 import signal
 import sys
 import time
-from types import FrameType
-from typing import NoReturn
+from collections.abc import Sequence
 
-from drills import leftovers, runner
+from drills import lanes, leftovers, runner
 from drills.drill import Scale
-from drills.runner import Table
+from drills.runner import Outcome, Table
 from neti.errors import NetiError
 from neti_lab.namespaces import require
 
@@ -22,7 +22,7 @@ def main() -> int:
             print(f"{runner.number_of(name):2}  {name[4:]:12} {runner.load(name).TITLE}")
         return 0
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+        signal.signal(number, runner.interrupt)
     try:
         require()
         leftovers.clear()
@@ -43,6 +43,9 @@ def _arguments() -> argparse.Namespace:
     scale = parser.add_mutually_exclusive_group()
     scale.add_argument("--short", action="store_true", help="the short form, as in make test")
     scale.add_argument("--long", action="store_true", help="for half an hour, where one has that")
+    parser.add_argument(
+        "--lanes", type=_lanes, default=1, metavar="N", help="so many at once; each has its table"
+    )
     parser.add_argument("--seed", type=int, help="repeat the random choices of an earlier run")
     parser.add_argument("--list", action="store_true", help="list the drills and run none")
     return parser.parse_args()
@@ -51,13 +54,12 @@ def _arguments() -> argparse.Namespace:
 def _run(arguments: argparse.Namespace) -> int:
     seed = arguments.seed if arguments.seed is not None else random.SystemRandom().getrandbits(32)
     scale: Scale = "short" if arguments.short else "long" if arguments.long else "full"
-    table, began, outcomes = Table(), time.monotonic(), []
-    print(f"seed {seed}")
-    for name in runner.chosen(arguments.drills):
-        table.begin(name, runner.load(name).TITLE)
-        outcomes.append(
-            runner.run_one(name, scale=scale, seed=seed, say=table.say, found=table.found)
-        )
+    table, began, names = Table(), time.monotonic(), runner.chosen(arguments.drills)
+    print(f"seed {seed}", flush=True)
+    if arguments.lanes == 1:
+        outcomes = [_in_turn(name, table, scale=scale, seed=seed) for name in names]
+    else:
+        outcomes = _at_once(names, arguments.lanes, table, scale=scale, seed=seed)
     table.close(outcomes, time.monotonic() - began)
     failed = [outcome for outcome in outcomes if not outcome.ok]
     for outcome in failed:
@@ -67,9 +69,29 @@ def _run(arguments: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    """SIGTERM and a lost terminal end a run like Ctrl-C: by way of its teardown."""
-    raise KeyboardInterrupt
+def _in_turn(name: str, table: Table, *, scale: Scale, seed: int) -> Outcome:
+    """Its rows as they are found."""
+    table.begin(name, runner.load(name).TITLE)
+    return runner.run_one(name, scale=scale, seed=seed, say=table.say, found=table.found)
+
+
+def _at_once(
+    names: Sequence[str], count: int, table: Table, *, scale: Scale, seed: int
+) -> list[Outcome]:
+    """Each table when its drill has ended; the outcomes in the order of the names."""
+    outcomes = []
+    playing = lanes.play(names, count, scale=scale, seed=seed, say=table.say)
+    with contextlib.closing(playing):
+        for outcome in playing:
+            table.whole(outcome)
+            outcomes.append(outcome)
+    return sorted(outcomes, key=lambda outcome: outcome.name)
+
+
+def _lanes(word: str) -> int:
+    if not word.isdecimal() or int(word) < 1:
+        raise argparse.ArgumentTypeError(f"{word!r} is not a number from 1 on")
+    return int(word)
 
 
 if __name__ == "__main__":

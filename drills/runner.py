@@ -11,7 +11,8 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Final, cast
+from types import FrameType
+from typing import Final, NoReturn, cast
 
 from rich.console import Console
 from rich.text import Text
@@ -103,17 +104,28 @@ def _taken_down(run: Run) -> Iterator[None]:
     try:
         yield
     finally:
-        before = {number: signal.getsignal(number) for number in _STOPPING}
-        with contextlib.suppress(ValueError):  # not in the main thread: nobody interrupts it
-            for number in _STOPPING:
-                signal.signal(number, signal.SIG_IGN)
-        try:
-            with run:
-                pass
-        finally:
-            with contextlib.suppress(ValueError):
-                for number, former in before.items():
-                    signal.signal(number, former)
+        with undisturbed(), run:
+            pass
+
+
+def interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    """SIGTERM and a lost terminal end a run like Ctrl-C: by way of its teardown."""
+    raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """No signal to end has an effect within."""
+    before = {number: signal.getsignal(number) for number in _STOPPING}
+    with contextlib.suppress(ValueError):  # not in the main thread: nobody interrupts it
+        for number in _STOPPING:
+            signal.signal(number, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):
+            for number, former in before.items():
+                signal.signal(number, former)
 
 
 def _others_row(run: Run) -> Row:
@@ -143,6 +155,12 @@ class Table:
 
     def found(self, row: Row) -> None:
         self._print(Text("   ").append(*_mark(row)).append(f"  {row.what}: {row.figure}"))
+
+    def whole(self, outcome: Outcome) -> None:
+        """Of a drill that has ended, where several play at once."""
+        self.begin(outcome.name, f"{outcome.title} ({outcome.seconds:.0f} s)")
+        for row in outcome.rows:
+            self.found(row)
 
     def close(self, outcomes: Sequence[Outcome], seconds: float) -> None:
         rows = [(number_of(o.name), row) for o in outcomes for row in o.rows]
