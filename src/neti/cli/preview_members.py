@@ -30,7 +30,10 @@ def lines(kept: KeptOut, now: float) -> Iterator[str]:
     if kept.more:
         yield f"  and {kept.more:,} more, where nothing listens or fewer members came"
     if waiting:
-        yield "  'neti preview --suggest' prints the smallest member_ports that let all of them in."
+        yield (
+            "  Each line is the whole key of neti.yml, and lets in that port's members alone. "
+            "'neti preview --suggest' prints the smallest member_ports that let all of them in."
+        )
 
 
 def _rows(rows: list[KeptPort], now: float) -> Iterator[str]:
@@ -54,7 +57,7 @@ def _row(row: KeptPort, now: float) -> Iterator[str]:
         yield f"                and {row.members - len({one.id for one in row.top}):,} more"
     yield from (f"              {command}" for command in row.commands)
     if row.line is not None:
-        yield f"              member_ports: {{{row.line}}}"
+        yield f"              {row.line}"
     else:
         yield "              only groups of 'all' reach what has no ports"
 

@@ -80,8 +80,8 @@ class KeptMember:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptPort:
     """One port. ``waits``: the file takes it away, and that is not in force. ``answered``:
-    something listens there, or it leads to a container. ``line``: what would let these members in;
-    ``commands``: those that make its groups."""
+    something listens there, or it leads to a container. ``line``: the key of neti.yml, all of it,
+    that would let these members in; ``commands``: those that make its groups."""
 
     protocol: str
     port: int

@@ -19,6 +19,8 @@ from neti.stage.record import Record
 from neti.stage.shadow import Listener, Port, Seen, address_of, answering, port_name
 
 _PROTOCOLS: Final = ("tcp", "udp")
+# Names of groups that YAML takes for something else, unless they are quoted.
+_NOT_TEXT: Final = frozenset({"null", "true", "yes", "on", "false", "no", "off"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,31 +259,33 @@ def _goes_on(held: MemberPort, one: MemberPort) -> bool:
 
 def line_of(one: MemberPort) -> str:
     """As neti.yml has it: ``5432/tcp: [app, db]``."""
-    return f"{spelled(one)}: [{', '.join(one.groups)}]"
+    groups = (f'"{name}"' if name in _NOT_TEXT else name for name in one.groups)
+    return f"{spelled(one)}: [{', '.join(groups)}]"
 
 
 def text_of(ports: Iterable[MemberPort]) -> list[str]:
-    """The key of neti.yml, line by line. What is for all protocols and ports is one line."""
-    lines = []
+    """The key of neti.yml, line by line."""
+    return ["member_ports:", *(f"  {line}" for line in _lines(ports))]
+
+
+def _lines(ports: Iterable[MemberPort]) -> Iterator[str]:
+    """What is for all protocols and ports is one line."""
     for always, each in groupby(ports, key=lambda one: one.proto is None):
         if always:
             groups = dict.fromkeys(group for one in each for group in one.groups)
-            lines.append(line_of(MemberPort(tuple(groups))))
+            yield line_of(MemberPort(tuple(groups)))
         else:
-            lines += map(line_of, each)
-    return ["member_ports:", *(f"  {line}" for line in lines)]
+            yield from map(line_of, each)
 
 
 def row_lines(row: Row, ports: MemberPorts, around: Around) -> tuple[str | None, tuple[str, ...]]:
-    """The line that would let in whom the row shows (None: no line can), and the commands that make
-    its groups."""
+    """The key of neti.yml, all of it in one line, so that it can be pasted in place of the one that
+    is there: with what the file has, and whom the row shows let in (None: no line can). And the
+    commands that make its groups."""
     if row.port[0] not in _PROTOCOLS:
         return None, ()
     own = suggested(ports, [replace(row, answered=True)], around)
-    proto, number = row.port
-    lines = [one for one in own.ports if one.proto == proto and one.first <= number <= one.last]
-    narrowest = min(lines, key=lambda one: (one.last - one.first, -len(one.groups)))
-    return line_of(narrowest), commands_of(own)
+    return f"member_ports: {{{', '.join(_lines(own.ports))}}}", commands_of(own)
 
 
 def commands_of(suggestion: Suggestion) -> tuple[str, ...]:

@@ -619,7 +619,7 @@ def test_who_would_be_kept_out_is_shown_with_the_line_to_write(fleet: World) -> 
     (row,) = kept.ports  # ec2-2 is in app, and 10.0.0.9 is nobody's
     assert (row.port, row.waits, row.answered, row.members) == (5432, True, True, 1)
     assert [(one.id, one.groups, one.packets) for one in row.top] == [("ec2-3", ("web",), 4)]
-    assert row.line == "5432/tcp: [app, web]"
+    assert row.line == "member_ports: {5432/tcp: [app, web]}"
     assert kept.suggestion == ("member_ports:", "  5432/tcp: [app, web]")
     assert kept.commands == ()
     text = "\n".join(lines(shown(box)))

@@ -2,15 +2,18 @@
 
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from neti.config import load
 from neti.model.groups import EVERY_MEMBER, MemberPort, MemberPorts
 from neti.model.settings import OpenPort
-from neti.ruleset.member_ports import admits, covers
+from neti.ruleset.member_ports import admits, covers, reached_by, same
 from neti.stage.kept_out import (
     Around,
     Others,
@@ -132,7 +135,7 @@ def test_lines_to_paste() -> None:
     again = suggested(DB, rows, replace(seen, defined=frozenset({"uses-5432-tcp", "app"})))
     assert commands_of(again)[0] == "neti group add uses-5432-tcp b"
     assert row_lines(rows[-1], DB, seen) == (
-        "8000/tcp: [uses-8000-tcp]",
+        "member_ports: {5432/tcp: [app], 8000/tcp: [uses-8000-tcp], all: [ops]}",
         ("neti group set uses-8000-tcp b",),
     )
 
@@ -179,3 +182,46 @@ def test_what_is_suggested_admits_all_that_was_seen_and_all_that_the_file_does(
                 name for name, ids in made.new.items() if one.id in ids
             }
             assert admits(made.ports, groups, *row.port)
+
+
+groups_of = st.lists(
+    st.sampled_from(["app", "ops", "members", "no", "on", "null", "true", "off", "e5"]),
+    min_size=1,
+    max_size=3,
+    unique=True,
+).map(tuple)
+spans = st.tuples(
+    st.sampled_from(["tcp", "udp"]), st.integers(1, 65535), st.integers(0, 9), groups_of
+)
+
+
+@given(st.lists(spans, max_size=4, unique_by=lambda one: one[:2]), groups_of)
+def test_what_is_printed_can_be_pasted(
+    held: list[tuple[Any, int, int, tuple[str, ...]]], always: tuple[str, ...]
+) -> None:
+    """Over what is there: the file then has what it had, and lets in whom the row shows. As a key
+    of several lines, and as one line, whatever the groups are called."""
+    lines = [MemberPort(of, proto, n, min(n + more, 65535)) for proto, n, more, of in held]
+    ports = (*lines, MemberPort(tuple(name for name in always if name != "members") or ("ops",)))
+    seen = around(ports)
+    rows = kept_out(recorded((str(A), 5432), (str(B), 5432)), seen)
+    for row in rows:
+        line, commands = row_lines(row, ports, seen)
+        assert line is not None
+        loaded = pasted(line)
+        assert covers(loaded, ports)
+        made = {word for command in commands for word in command.split()[3:4]}
+        for one in row.kept:
+            assert admits(loaded, {*one.groups, *made}, *row.port)
+        # Nothing but that port is opened.
+        for port in (5431, 5433):
+            assert reached_by(loaded, "tcp", port) == reached_by(ports, "tcp", port)
+    made_up = suggested(ports, rows, seen).ports
+    assert same(pasted("\n".join(text_of(made_up))), made_up)
+
+
+def pasted(text: str) -> MemberPorts:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "neti.yml"
+        path.write_text(f"registry: embedded:/tmp/neti.db\n{text}\n")
+        return load(path).member_ports
