@@ -78,11 +78,12 @@ bench-quick: setup
 	scripts/system-packages bench
 	$(VENV)/bin/python -m benchmarks --quick
 
-# In full, then the migration of a whole fleet among troubles, and without public addresses, and then
-# all of the day's seeds, of which make test plays the first.
+# In full, then the migration of a whole fleet among troubles, and without public addresses, the day's
+# 200 policies against real packets, and then all of the day's seeds, of which make test plays the
+# first.
 drills: setup
 	$(VENV)/bin/python -m drills --lanes $(LANES)
-	$(VENV)/bin/python -m pytest -m long tests/lab
+	$(VENV)/bin/python -m pytest -m long tests/lab tests/kernel/test_cells.py
 	$(VENV)/bin/python -m simulation --seeds 1000 --first $$(date -u +%Y%m%d)000 --steps 40 --largest 6
 
 clean:

@@ -18,6 +18,7 @@ from neti.model.document import plain
 from neti.monitoring.explained import Answer, Pair
 from neti.ruleset.member_ports import Proto
 from neti.ruleset.reach import elements_of
+from neti.ruleset.set_names import SetName
 from neti.stage.explain import Known, explain
 from neti.stage.kept_out import Peer
 from neti.stage.shadow import parse_port
@@ -30,7 +31,7 @@ def answer(core: Core, request: Request) -> None:
     said = request.arguments
     source, dest = str(said.get("source", "")), str(said.get("dest", ""))
     proto: Proto = "udp" if said.get("udp") else "tcp"
-    asked = _Asked(core, proto, int(said.get("port", 0)))
+    asked = Asked(core, proto, int(said.get("port", 0)))
     request.succeed(plain(asked.pair(source, dest)))
 
 
@@ -44,14 +45,14 @@ def answer_many(core: Core, request: Request) -> None:
     sources = {one.packed for host_id in ids for one in _addresses(core, host_id)}
     peers = peers_at(core, sources)
     pairs = [
-        _Asked(core, "udp" if proto == "udp" else "tcp", number, peers).known(host_id, HERE)
+        Asked(core, "udp" if proto == "udp" else "tcp", number, peers).known(host_id, HERE)
         for host_id in ids
         for proto, number in ports
     ]
     request.succeed({"pairs": plain(pairs)})
 
 
-class _Asked:
+class Asked:
     """One question. ``peers``: who is at all addresses that it is about; None: it looks itself."""
 
     def __init__(
@@ -114,11 +115,23 @@ class _Asked:
                 in_force=core.ports_in_force,
                 groups_known=core.members.groups.known,
                 narrows=core.stage.narrows,
+                tunnel=core.members.overlay is not None,
+                answers=address is not None and self._is_an_answer(address),
                 stage=core.stage.word,
             )
         )
         shown = None if address is None else str(address)
         return Answer(address=shown, admitted=found.admitted, by=found.by, ahead=found.ahead)
+
+    def _is_an_answer(self, address: IPAddress) -> bool:
+        """As chain ``removed`` takes it (``neti.ruleset.policy_judge``)."""
+        elements = self._core.members.elements
+        revoked: SetName = "revoked4" if address.version == 4 else "revoked6"
+        if self._proto != "udp" or str(address) not in elements.revoked[revoked]:
+            return False
+        low, high = self._core.out.machine.local_ports()
+        heard = elements.wants("udp_listening", str(self._port))
+        return low <= self._port <= high and not heard
 
     def _elsewhere(self, source: str, dest: str) -> Iterator[str]:
         core = self._core
@@ -147,6 +160,9 @@ class _Asked:
 def _is_own(core: Core, name: str) -> bool:
     host, overlay = core.host, core.members.overlay
     own = (host.private, *((host.public,) if host.public else ()), *host.more)
+    address = _address(name)
+    if address is not None and address.is_loopback:
+        return True
     return name in {HERE, host.id, str(overlay), *map(str, own)}
 
 

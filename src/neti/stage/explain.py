@@ -26,7 +26,9 @@ class Known:
     that come from there, none: it is nobody's; ``groups``: all that these are in. ``clear``:
     required encryption refuses a member there, or takes it for a stranger. ``in_force``: the
     ``member_ports`` that are; ``narrows``: the file's are on trial. ``stage``: in its word.
-    ``groups_known``: who is in which group; otherwise ``in_force`` is None."""
+    ``groups_known``: who is in which group; otherwise ``in_force`` is None. ``tunnel``: this host
+    has its end of the encrypted road. ``answers``: the source was a member until lately, and what
+    it sends to this port is taken for an answer, as nobody listens there."""
 
     settings: Settings
     source: IPAddress | None
@@ -38,6 +40,8 @@ class Known:
     in_force: MemberPorts = None
     narrows: bool = False
     groups_known: bool = True
+    tunnel: bool = True
+    answers: bool = False
     stage: str
 
 
@@ -62,7 +66,7 @@ def explain(known: Known) -> Explained:
     if known.source is None:
         return Explained(True, "it is this host itself, which is never judged")
     to_tunnel = known.proto == "udp" and known.port == settings.tunnel_port and settings.encrypts
-    if to_tunnel and known.source.version == 4:
+    if to_tunnel and known.tunnel and known.source.version == 4:
         return Explained(True, f"{name} is the tunnel's own port")
     if (by := _by_whitelist(known, known.source)) is not None:
         return by
@@ -108,6 +112,12 @@ def _like_a_stranger(known: Known, source: IPAddress) -> Explained | None:
     network = next((one for one in settings.trusted if source in one), None)
     if network is not None:
         return Explained(True, f"trusted has {network}, which holds {source}")
+    if known.answers and known.clear != "clear":
+        return Explained(
+            True,
+            f"{source} was a member's until lately, nobody listens on {_name(known)}, and a "
+            "datagram to such a port may be an answer",
+        )
     for opened in settings.open_ports:
         if opened.proto != known.proto or not opened.first <= known.port <= opened.last:
             continue
