@@ -1,5 +1,6 @@
 """Who may be in a group, where certificates say who is who."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,8 +8,12 @@ from click.testing import CliRunner, Result
 from tests.support.zookeeper import SecureWorld
 from tests.zookeeper.test_admission import Operator, register
 
+from neti.aws import lease_gc
+from neti.aws.terminated import Lease
 from neti.cli import cli
+from neti.config import load
 from neti.errors import RegistryError
+from neti.model import Member, entry
 from neti.registry.groups import decode
 
 
@@ -74,6 +79,85 @@ def test_with_admission_and_strict_a_group_rests_on_operators_alone(
     assert "pattern x-*: admission is off" in more.stderr
     assert group(operator, "add", "db", "a").exit_code == 0  # what stands there is no reason
     assert operator.run("admission", "off").exit_code == 0
+
+
+def lease(operator: Operator, *words: str) -> Result:
+    return CliRunner().invoke(cli, ["lease", *words, "-c", str(operator.folder / "neti.yml")])
+
+
+def came_and_left(secure: SecureWorld, host_id: str, number: int) -> None:
+    host = secure.open_as("host-b")
+    name = register(host, host_id, number)
+    member = entry.parse(name)
+    assert isinstance(member, Member)
+    host.leave(host_id=host_id, name=name, departure=entry.encode_departure(member))
+
+
+def gone(secure: SecureWorld, operator: Operator, *host_ids: str) -> None:
+    """They were here, in group db, and have left."""
+    for number, host_id in enumerate(host_ids, 2):
+        came_and_left(secure, host_id, number)
+    assert group(operator, "set", "db", *host_ids).exit_code == 0
+
+
+def owner(secure: SecureWorld, host_id: str) -> bool:
+    return host_id in secure.open_as("operator-chief").records([host_id])
+
+
+def test_an_id_in_a_group_becomes_nobodys_only_if_that_is_meant(
+    secure: SecureWorld, operator: Operator
+) -> None:
+    """Whoever registered under it next would inherit what the group may reach."""
+    gone(secure, operator, "b", "c")
+    refused = lease(operator, "release", "b", "--yes")
+    assert refused.exit_code == 1
+    assert "b was not released: group db has a line for it, and admission is off" in refused.stderr
+    assert "→ neti group remove db b" in refused.stderr
+    assert "→ neti lease release b --anyway" in refused.stderr
+    assert owner(secure, "b")
+    chief, settings = secure.open_as("operator-chief"), load(operator.folder / "neti.yml")
+    held = {host_id: overlay for overlay, host_id in chief.leases().items()}
+    both = [Lease(host_id=one, overlay=held[one]) for one in ("b", "c")]
+    done, kept = lease_gc.release(settings, chief, both, now=0.0)
+    assert (done, [one.host_id for one, _ in kept]) == ([], ["b", "c"])
+    # What is in no group goes, beside one that is.
+    assert group(operator, "remove", "db", "c").exit_code == 0
+    some = lease(operator, "release", "b", "c", "--yes", "--json")
+    assert [one["id"] for one in json.loads(some.stdout)] == ["c"]
+    assert some.exit_code == 1
+    assert not owner(secure, "c")
+    meant = lease(operator, "release", "b", "--yes", "--anyway")
+    assert meant.exit_code == 0
+    assert "group db has a line for b: whoever registers under that id is in there" in meant.stdout
+    assert not owner(secure, "b")
+
+
+def test_a_record_of_an_id_in_a_group_is_removed_only_by_force(
+    secure: SecureWorld, operator: Operator
+) -> None:
+    gone(secure, operator, "b")
+    assert operator.run("admission", "on").exit_code == 0
+    assert lease(operator, "release", "b", "--yes").exit_code == 0
+    assert operator.run("admission", "off").exit_code == 0
+    remove = ("remove", "--yes", f"{secure.prefix}/hosts/b")
+    kept = operator.run(*remove)
+    assert kept.exit_code == 1
+    assert "whoever registers under that id then is in db" in kept.stderr
+    assert owner(secure, "b")
+    assert operator.run(*remove, "--force").exit_code == 0
+    assert not owner(secure, "b")
+
+
+def test_with_admission_an_id_stays_its_owners_and_nobody_inherits(
+    secure: SecureWorld, operator: Operator
+) -> None:
+    came_and_left(secure, "b", 2)
+    assert operator.run("admission", "on").exit_code == 0
+    assert group(operator, "set", "db", "b").exit_code == 0
+    done = lease(operator, "release", "b", "--yes")
+    assert done.exit_code == 0
+    assert "db" not in done.output
+    assert owner(secure, "b")
 
 
 def test_no_member_writes_them(secure: SecureWorld, operator: Operator) -> None:

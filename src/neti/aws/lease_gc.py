@@ -9,6 +9,8 @@ from neti.aws.terminated import Lease
 from neti.errors import EntryError, NetiError
 from neti.host import caller
 from neti.model import entry
+from neti.model.settings import Settings
+from neti.oneshot.grouping import heirs
 from neti.registry import OperatorRegistry
 
 
@@ -24,11 +26,16 @@ def present(registry: OperatorRegistry) -> frozenset[str]:
 
 
 def release(
-    registry: OperatorRegistry, leases: Sequence[Lease]
+    settings: Settings, registry: OperatorRegistry, leases: Sequence[Lease], now: float
 ) -> tuple[list[Lease], list[tuple[Lease, NetiError]]]:
-    """One by one. The registry refuses those that are registered by now."""
+    """One by one. The registry refuses those that are registered by now; and no id is given up that
+    stands in a group and would be anybody's. ``now``: Unix seconds."""
     done, refused = [], []
+    named = heirs(settings, registry, [lease.host_id for lease in leases], now)
     for lease in leases:
+        if (kept := named.refusal(lease.host_id)) is not None:
+            refused.append((lease, kept))
+            continue
         try:
             released = registry.release(lease.host_id)
         except NetiError as error:

@@ -24,7 +24,7 @@ from neti.errors import NetiError, RegistryUnavailable
 from neti.host import caller
 from neti.model.settings import Settings
 from neti.oneshot.fleet_release import tell_everybody
-from neti.oneshot.grouping import left_behind
+from neti.oneshot.grouping import heirs, left_behind
 from neti.oneshot.registered import heard_of, leases, registered_of
 from neti.registry import OperatorRegistry
 from neti.registry.leases import DamagedLease
@@ -69,20 +69,34 @@ def list_leases(config: Path, as_json: bool) -> None:
 @config_option
 @json_option
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option(
+    "--anyway", is_flag=True, help="Even if a group names the id, which is anybody's then."
+)
 @if_interrupted("the lease may or may not be released\n→ neti lease list")
-def release(host_ids: tuple[str, ...], config: Path, as_json: bool, yes: bool) -> None:
+def release(
+    host_ids: tuple[str, ...], config: Path, as_json: bool, yes: bool, anyway: bool
+) -> None:
     """Give up the leases of hosts that will not come back.
 
     Refused for a host that is registered. A host that is not registered may still be running, cut
     off from the registry, so this asks first; without a terminal it needs --yes. Agents that still
     keep the host as lost or held remove it.
+
+    Where admission is off, an id without a lease belongs to whoever registers under it first. So it
+    is refused while a group has a line for the id.
     """
     settings = load(config)
-    refused: list[str] = []
+    asked = len(host_ids)
     freed: dict[str, IPv4Address | DamagedLease] = {}
     with registry_of(settings) as registry:
+        named = heirs(settings, registry, host_ids, time.time())
+        objections = {one: named.refusal(one) for one in host_ids if not anyway}
+        refused = [
+            f"{said}\n→ neti lease release {i} --anyway" for i, said in objections.items() if said
+        ]
+        host_ids = tuple(i for i in dict.fromkeys(host_ids) if objections.get(i) is None)
         _ask_about_cut_off(registry, host_ids, yes=yes)
-        for host_id in dict.fromkeys(host_ids):
+        for host_id in host_ids:
             # One that cannot be released must not keep the others.
             try:
                 found = registry.release(host_id)
@@ -102,13 +116,18 @@ def release(host_ids: tuple[str, ...], config: Path, as_json: bool, yes: bool) -
             _tell_those_who_are_away(settings, registry, gone)
     if as_json:
         released = [
-            {"id": i, "overlay": str(found) if isinstance(found, IPv4Address) else None}
+            {
+                "id": i,
+                "overlay": str(found) if isinstance(found, IPv4Address) else None,
+                "still_in": named.groups.get(i, ()),
+            }
             for i, found in freed.items()
         ]
-        if len(host_ids) > 1 or not refused:
-            print_json(released if len(host_ids) > 1 else released[0])
+        if asked > 1 or not refused:
+            print_json(released if asked > 1 else released[0])
     else:
-        say(*(_released(host_id, found) for host_id, found in freed.items()))
+        for host_id, found in freed.items():
+            say(_released(host_id, found), *named.left(host_id))
     if refused:
         raise NetiError("\n".join(refused))
 
@@ -189,6 +208,9 @@ def move(old: str, new: str, config: Path, as_json: bool, force: bool, yes: bool
             )
         overlay, former = registry.move(old, new, force=force)
         behind = _left_behind(registry, old, new)
+        # Its record was deleted where operators may not write it.
+        ownerless = old not in registry.records([old])
+        named = heirs(settings, registry, [old] if ownerless else [], time.time())
     caller.note("lease move", overlay=overlay, old=old, new=new, freed=former, force=force)
     if as_json:
         freed = str(former) if former is not None else None
@@ -205,6 +227,8 @@ def move(old: str, new: str, config: Path, as_json: bool, force: bool, yes: bool
             f"group alone is not open to {new}",
             f"→ neti group add {name} {new}",
         )
+    if named.owned:
+        say(*named.left(old))
 
 
 def _left_behind(registry: OperatorRegistry, old: str, new: str) -> tuple[str, ...]:

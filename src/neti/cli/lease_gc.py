@@ -58,7 +58,8 @@ def gc(
     After a quarantine, and only where EC2 itself reported it. Name every account and region that
     the fleet uses. EC2 forgets a terminated instance within about an hour, and an unknown instance
     proves nothing, so a file remembers what was seen: run this at least every half hour, from the
-    same machine. If any account answers with an error or with nothing, nothing is released.
+    same machine. If any account answers with an error or with nothing, nothing is released. Where
+    admission is off, an id that a group names is not released.
 
     \b
     Examples:
@@ -86,7 +87,7 @@ def gc(
             if verdict.release and sys.stdin.isatty() and not yes:
                 question = f"Release {counted(len(verdict.release), 'lease')}?"
                 click.confirm(question, abort=True, err=True)
-        done, refused = ([], []) if dry_run else release(registry, verdict.release)
+        done, refused = ([], []) if dry_run else release(settings, registry, verdict.release, now)
     if as_json:
         print_json(_document(verdict, done, refused, dry_run=dry_run))
     elif dry_run:

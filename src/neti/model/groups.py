@@ -47,6 +47,18 @@ class Groups:
         """``judged``, of which the last names this edition: otherwise no command made it."""
         return self.judged if self.judged[-1:] == (self.edition,) else ()
 
+    def naming(self, host_id: str, now: float) -> tuple[str, ...]:
+        """Groups with a line for just this id, not by a pattern, that has not ended at ``now``
+        (Unix seconds); sorted."""
+        return tuple(
+            name
+            for name, lines in sorted(self.lines.items())
+            if any(
+                line.pattern == host_id and (line.until is None or line.until > now)
+                for line in lines
+            )
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class MemberPort:

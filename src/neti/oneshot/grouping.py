@@ -15,7 +15,7 @@ from neti.model.groups import Groups
 from neti.model.settings import Settings
 from neti.oneshot import registered
 from neti.registry import OperatorRegistry
-from neti.registry.groups import decode, encode
+from neti.registry.groups import GroupsUnreadable, decode, encode
 from neti.registry.strict import is_strict
 from neti.words import some
 
@@ -56,6 +56,60 @@ def left_behind(registry: OperatorRegistry, old: str, new: str, now: float) -> t
     Raises GroupsUnreadable."""
     groups = decode(registry.setting("groups"))
     return without(groups, old, new, registered.site_of(registry, new), now)
+
+
+@dataclass(frozen=True, slots=True)
+class Heirs:
+    """Who would be in an id's groups once its lease is released. ``groups``: by id, those that name
+    it. ``owned``: until then the id is its owner's; afterwards it is whoever registers first."""
+
+    groups: Mapping[str, tuple[str, ...]]
+    owned: bool
+
+    def refusal(self, host_id: str) -> NetiError | None:
+        """Why its lease is not to be released as long as this is so; None: it may be."""
+        groups = self.groups.get(host_id, ())
+        if not groups or not self.owned:
+            return None
+        return NetiError(
+            f"{host_id} was not released: {_having(groups)} a line for it, and admission is off, "
+            "so the first certificate that registers under that id would be in there\n"
+            + "\n".join(_out_of(host_id, groups))
+        )
+
+    def left(self, host_id: str) -> list[str]:
+        """What to say of one that was released."""
+        groups = self.groups.get(host_id, ())
+        if not groups:
+            return []
+        said = (
+            f"{_having(groups)} a line for {host_id}: whoever registers under that id is in there"
+        )
+        return [said, *_out_of(host_id, groups)]
+
+
+def heirs(
+    settings: Settings, registry: OperatorRegistry, ids: Collection[str], now: float
+) -> Heirs:
+    """Where only operators let an id begin, nobody inherits anything, and there are none. Groups
+    that cannot be read nobody follows. ``now``: Unix seconds."""
+    anybody = settings.registry_tls is None
+    if not anybody and _needs_admission(registry):
+        return Heirs({}, owned=True)
+    try:
+        groups = decode(registry.setting("groups"))
+    except GroupsUnreadable:
+        groups = Groups({})
+    named = {host_id: groups.naming(host_id, now) for host_id in ids}
+    return Heirs({host_id: held for host_id, held in named.items() if held}, owned=not anybody)
+
+
+def _having(groups: Collection[str]) -> str:
+    return f"group {some(groups)} has" if len(groups) == 1 else f"groups {some(groups)} have"
+
+
+def _out_of(host_id: str, groups: Collection[str]) -> list[str]:
+    return [f"→ neti group remove {name} {host_id}" for name in groups]
 
 
 def change(

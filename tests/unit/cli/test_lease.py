@@ -125,3 +125,15 @@ def test_many_are_released_with_one_question(release: Callable[..., Result], con
         assert "nobody holds no lease" in done.stderr
         assert len(done.stdout.splitlines()) == 30
         assert sorted(leased(config)) == ["a", "lost"]
+
+
+def test_groups_that_go_on_naming_the_id_are_told(
+    release: Callable[..., Result], config: Path
+) -> None:
+    """Where no certificate says who is who the id was anybody's before."""
+    words = ["group", "set", "db", "lost", "-c", str(config)]
+    assert CliRunner().invoke(cli, words).exit_code == 0
+    done = release("lost", "--yes")
+    assert done.exit_code == 0
+    assert "group db has a line for lost: whoever registers" in done.stdout
+    assert "→ neti group remove db lost" in done.stdout

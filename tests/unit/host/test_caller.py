@@ -126,7 +126,8 @@ def test_what_is_changed_in_the_registry(syslog: socket.socket, config: Path) ->
         neti("lease", "release", "gone", "--yes", "-c", config)
         assert f'command="lease release" id=gone overlay={held["gone"]}' in told(syslog)
         neti("lease", "release", "gone", "--yes", "-c", config, exit_code=1)
-        lease_gc.release(registry, [Lease(host_id="dead", overlay=held["dead"])])
+        dead = [Lease(host_id="dead", overlay=held["dead"])]
+        lease_gc.release(settings, registry, dead, now=0.0)
         assert f'command="lease gc" id=dead overlay={held["dead"]}' in told(syslog)
     assert_silent(syslog)
 

@@ -4,6 +4,7 @@ Must never do: delete what ``plan`` did not name, a node that the tree itself co
 registered host's own node unless that is asked for by name.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -13,6 +14,8 @@ from kazoo.protocol.serialization import Delete
 
 from neti.errors import EntryError, RegistryError
 from neti.model import Member, entry
+from neti.registry.groups import GroupsUnreadable
+from neti.registry.groups import decode as groups_of
 from neti.registry.record import decode
 from neti.registry.untrusted import host_id_text
 from neti.registry.zookeeper import rights
@@ -21,7 +24,7 @@ from neti.registry.zookeeper.layout import Layout, path_of, spelled
 from neti.registry.zookeeper.leases import ANY_VERSION, overlay_named, overlay_of
 from neti.registry.zookeeper.requests import ListWholeNames
 from neti.text import command, printable
-from neti.words import counted
+from neti.words import counted, some
 
 _MOST_BELOW: Final = 100_000
 _TURNS: Final = 5  # whoever goes on making nodes below one that is deleted wins after so many
@@ -207,7 +210,7 @@ def _keeps(attempt: Attempt, layout: Layout, path: str, stat: Any) -> str | None
             return None
         return f"it is the registration of {printable(name)}"
     if parent == layout.hosts:
-        return _of_a_record(attempt, layout, name)
+        return _of_a_record(attempt, layout, name) or _named_by_groups(attempt, layout, name)
     if parent == layout.keys:
         return _of_a_key(attempt, layout, path, name)
     if parent == layout.ip_map:
@@ -219,6 +222,19 @@ def _keeps(attempt: Attempt, layout: Layout, path: str, stat: Any) -> str | None
         (data,) = attempt.read([path], unread=set())
         return _of_a_lease(attempt, layout, host_id_text(data or b""), overlay_named(name))
     return None
+
+
+def _named_by_groups(attempt: Attempt, layout: Layout, name: str) -> str | None:
+    """The record of an id that would be anybody's without it, and in a group."""
+    (held,), (of_hosts,) = attempt.nodes([layout.setting("groups")]), attempt.acls([layout.hosts])
+    anybodys = rights.world(of_hosts) & rights.CREATE and not rights.harmful(of_hosts)
+    if held is None or not anybodys:
+        return None
+    try:
+        groups = groups_of(held[0]).naming(name, time.time())
+    except GroupsUnreadable:
+        return None  # nobody follows them
+    return f"whoever registers under that id then is in {some(groups)}" if groups else None
 
 
 def _word(attempt: Attempt, layout: Layout, host_id: str) -> str:
