@@ -1,24 +1,26 @@
-"""What the registry tells others about this host: version, stage, codes of what is wrong, and
-whether it encrypts.
+"""What this host says of itself in the registry: when it is written. See
+docs/design/fleet-view.md.
 
 For operators only: no agent decides anything by it. Must never do: report a wrong stage for longer
 than one turn of the loop, or write more than once a minute because of problems that come and go.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
-from neti.agent import own_entry
-from neti.agent.conditions import own_codes
 from neti.agent.core import Core
-from neti.agent.in_the_clear import has_no_device
-from neti.registry.detail import gateways_named
-from neti.ruleset.reach import requires_everywhere
+from neti.agent.itself import said_of_itself
+from neti.registry.detail import Document, Hurts, encode
 
-# Stage, codes, what is said of encryption, the port of its tunnel, the stage of member_ports, and
-# whom neti.yml names as gateways.
-Told = tuple[str, tuple[str, ...], str, int | None, str, str]
-_EVERY: Final = 60.0  # seconds between checks whether what was told is still true
+_EVERY: Final = 10.0  # seconds between looks whether what was told is still true
+# Seconds until it is written all the same: at least, and by chance more. For the first time soon,
+# because what a trial would shut is not known yet when a host registers.
+_ANEW: Final = (540, 60)
+_FIRST: Final = (10, 50)
+_MOST_WORDS: Final = 4  # changes that may be written one after another
+_WORD_EVERY: Final = 60.0  # seconds until there is another one
+_SPREAD: Final = 0.001  # seconds for each member: a change that all have is not written at once
 
 
 class Describing:
@@ -28,21 +30,36 @@ class Describing:
     def __init__(self, core: Core, registered: Callable[[], bool]) -> None:
         self._core = core
         self._registered = registered
-        self._told: Told | None = None
+        self._told: Document | None = None
+        self._anew = 0.0  # when it is written whatever it says
+        self._hurts: Hurts | None = None
+        self._looked = False  # at what a trial would shut
+        self._due: float | None = None  # when a change that was seen is written
+        self._words, self._counted = float(_MOST_WORDS), core.now()
+        self._config: tuple[bytes, int] | None = None
+        self.hurts: Callable[[], Hurts | None] = lambda: None
 
     def detail(self) -> bytes:
         """The document as of now. The caller must write it."""
         core = self._core
-        self._told = said = self._said()
+        self._told, self._due = self._said(), None
+        now = core.now()
+        least, more = _ANEW if self._looked else _FIRST
+        self._anew = now + least + core.out.chance(more * 1000) / 1000
         core.soon("describe", _EVERY)
-        return own_entry.own_detail(*said)
+        return encode(replace(self._told, hurts=self._hurts, written=int(core.wall())))
 
-    def _said(self) -> Told:
-        core = self._core
-        port = core.settings.tunnel_port if core.own_key.wanted else None
-        ports = core.stage.ports.replace(" ", "-")
-        named = gateways_named({s.name: s.gateways for s in core.settings.sites.values()})
-        return core.stage.word, own_codes(core), _encryption(core), port, ports, named
+    def _said(self) -> Document:
+        return said_of_itself(self._core, self._config_read())
+
+    def _config_read(self) -> int | None:
+        """When the configuration in force was read, to the second of a look."""
+        read = self._core.out.config_read
+        if read is None:
+            return None
+        if self._config is None or self._config[0] is not read.in_force:
+            self._config = (read.in_force, int(self._core.wall()))
+        return self._config[1]
 
     def describe(self) -> None:
         core = self._core
@@ -52,30 +69,45 @@ class Describing:
 
     def follow_stage(self) -> None:
         """In each turn of the loop, so that no change of the stage can be forgotten."""
-        if self._told is not None and self._told[0] != self._core.stage.word:
+        if self._told is not None and self._told.stage != self._core.stage.word:
             self.describe()
+
+    def asked(self, within: float) -> None:
+        """An operator wants it written anew, so many seconds from now at most."""
+        at = self._core.now() + self._core.out.chance(int(within * 1000) + 1) / 1000
+        self._anew = min(self._anew, at)
+        self._core.timers.at("describe", at)
 
     def look(self) -> None:
         """The timer "describe"."""
-        core = self._core
+        core, now = self._core, self._core.now()
         core.soon("describe", _EVERY)
-        if self._told != self._said():
+        if now >= self._anew:
+            self._hurts, self._looked = self.hurts(), True
             self.describe()
+        elif self._told is not None and not self._differs():
+            self._due = None
+        elif self._due is None:
+            self._due = now + core.out.chance(int(self._members() * _SPREAD * 1000) + 1) / 1000
+        if self._due is not None and now < self._due:
+            core.timers.at("describe", self._due)
+        elif self._due is not None and self._has_a_word(now):
+            self.describe()
+
+    def _members(self) -> int:
+        return len(self._core.members.fleet.members)
+
+    def _differs(self) -> bool:
+        return self._told is None or self._told != self._said()
+
+    def _has_a_word(self, now: float) -> bool:
+        earned = (now - self._counted) / _WORD_EVERY
+        self._words, self._counted = min(float(_MOST_WORDS), self._words + earned), now
+        if self._words < 1.0:
+            return False
+        self._words -= 1.0
+        return True
 
     def failed(self) -> None:
         """The job "describe" failed: the next look tries again."""
         self._told = None
-
-
-def _encryption(core: Core) -> str:
-    """As ``neti.registry.detail.Document`` has it."""
-    if not core.own_key.wanted:
-        return "off"
-    if core.down.now or has_no_device(core):
-        requires = core.stage.requires or core.stage.tries_to_require
-        return "require-unable" if requires else "unable"
-    if core.stage.tries_to_require:
-        return "trial"
-    if not core.stage.requires:
-        return "prefer"
-    return "require" if requires_everywhere(core.settings.sites, core.host.site) else "partly"

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection
 from neti.agent.disk import Disk
 from neti.dataplane.reconciler import Reconciler
 from neti.errors import DataplaneError
+from neti.model.said import NOTHING_SAID, Said
 from neti.state.folder import StateFolder
 
 
@@ -31,6 +32,7 @@ class Down:
         self._reconciler = reconciler
         self._disk = disk
         self.now = folder.is_down
+        self.said = folder.down_by() if self.now else NOTHING_SAID
         self._obeyed = self.now  # what the disk said when it was last obeyed
         self._borne = False  # the kernel has the word, and the disk may not
 
@@ -49,6 +51,7 @@ class Down:
             return False  # nobody said "up": all else is gone as well, and ``keep`` writes it anew
         self._obeyed = said
         changed, self.now = said != self.now, said
+        self.said = self._folder.down_by() if said else NOTHING_SAID
         return changed
 
     def emptied(self) -> bool:
@@ -61,6 +64,7 @@ class Down:
         if not self._borne or not self._mark_gone():
             return False
         self.now = self._borne = False
+        self.said = NOTHING_SAID
         self.keep()
         return True
 
@@ -70,9 +74,9 @@ class Down:
         except DataplaneError:
             return False  # nobody can say
 
-    def begin(self, *, borne: bool = False) -> None:
-        """``borne``: by the kernel, where it was found."""
-        self.now, self._borne = True, borne
+    def begin(self, said: Said = NOTHING_SAID, *, borne: bool = False) -> None:
+        """``said``: by whom, and when; ``borne``: by the kernel, where it was found."""
+        self.now, self.said, self._borne = True, said, borne
 
     def bear(self) -> None:
         """No disk takes it: the kernel is to bear it."""
@@ -82,6 +86,7 @@ class Down:
 
     def end(self) -> None:
         self.now = self._borne = False
+        self.said = NOTHING_SAID
         with contextlib.suppress(DataplaneError):
             self._reconciler.unmark_down()
         self.keep()
@@ -98,7 +103,7 @@ class Down:
     def _write(self) -> None:
         if self._borne and self._mark_gone():
             return  # ended meanwhile: ``ended_in_kernel`` follows
-        self._folder.set_down(self.now)
+        self._folder.set_down(self.now, self.said)
         self._obeyed = self.now
         self._borne = False
         if self.now:

@@ -12,6 +12,7 @@ from neti.agent.kernel import Kernel
 from neti.agent.trial import Trying
 from neti.control.server import Request
 from neti.errors import DataplaneError, NetiError
+from neti.model.said import Said
 
 
 class GoingDown:
@@ -56,7 +57,7 @@ class GoingDown:
     def down(self, request: Request) -> None:
         """The kernel first, then the disk."""
         core = self._core
-        core.down.begin()
+        core.down.begin(Said(at=core.wall(), by=request.caller))
         refused = None
         try:
             self._kernel.take_out()

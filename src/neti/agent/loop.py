@@ -18,6 +18,7 @@ from neti.agent.faults import Faults
 from neti.agent.follow import Following
 from neti.agent.footing import Footing
 from neti.agent.going_down import GoingDown
+from neti.agent.itself import hurting
 from neti.agent.journal import Journal
 from neti.agent.keeping_time import ClockNote, rebased
 from neti.agent.kernel import Found, Kernel
@@ -90,6 +91,7 @@ class Agent:
         )
         evidence = shadow if shadow is not None else ShadowEvidence(core, self.shadow)
         describing = self.registration.describing
+        describing.hurts = lambda: hurting(core, self.shadow)
         self.trying = Trying(core, self.kernel, describing, evidence)
         self.staging = Staging(core, self.kernel, describing, evidence, self.trying)
         self.going_down = GoingDown(core, self.kernel, self.trying, self.staging.shuts_out)

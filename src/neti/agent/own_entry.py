@@ -1,16 +1,12 @@
-"""What this host says of itself in the registry: its entry, and a document for people. Pure."""
+"""What this host says of itself in the registry as its entry. Pure."""
 
-import os
-import socket
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import Final
 
-from neti import __version__
 from neti.errors import EntryError
 from neti.model import Host, Member, entry
-from neti.registry import detail
 
 # A forged entry of ours with a huge generation must not make the next one unwritable.
 _SANE_GENERATION: Final = 36**entry.GENERATION_RESERVE - 1
@@ -110,28 +106,3 @@ def overlay_in(name: str) -> IPv4Address | None:
     except EntryError:
         return None
     return parsed.overlay if isinstance(parsed, Member) else None
-
-
-def own_detail(
-    stage: str,
-    problems: tuple[str, ...] = (),
-    encryption: str = "",
-    tunnel_port: int | None = None,
-    member_ports: str = "",
-    gateways: str = "",
-) -> bytes:
-    """The document that operators read: who runs here, in which version and stage. ``problems``:
-    codes of what is wrong on this host. All others: see ``neti.registry.detail``."""
-    return detail.encode(
-        detail.Document(
-            name=socket.gethostname(),
-            pid=os.getpid(),
-            version=__version__,
-            stage=stage,
-            problems=problems,
-            encryption=encryption,
-            tunnel_port=tunnel_port,
-            member_ports=member_ports,
-            gateways=gateways,
-        )
-    )

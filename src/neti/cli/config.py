@@ -14,6 +14,7 @@ from neti.errors import ConfigError, IdentityError
 from neti.model import Encrypt
 from neti.model.gateways import PORTS
 from neti.model.groups import spelled
+from neti.model.labels import in_words
 from neti.model.settings import OpenPort, Settings
 from neti.oneshot.site_roads import site_roads
 
@@ -100,6 +101,7 @@ def summary(settings: Settings) -> dict[str, Any]:
             for site in settings.sites.values()
         },
         "identity": identity if isinstance(identity, str) else str(identity.id),
+        "labels": dict(settings.labels),
         "registry": _registry(settings),
         "overlay_subnet": str(settings.overlay_subnet),
         "tunnel_port": settings.tunnel_port if settings.encrypts else None,
@@ -129,6 +131,7 @@ def describe(settings: Settings, wireguard: str = "") -> list[str]:
         f"{settings.path}: valid",
         f"  sites       {', '.join(sites)}; this host's site: {here}",
         f"  identity    {who}",
+        *([f"  labels      {in_words(settings.labels)}"] if settings.labels else []),
         f"  registry    {_registry(settings)}",
         f"  overlay     {settings.overlay_subnet}, {len(settings.nat_overrides)} overrides",
         *_encryption(settings, wireguard),

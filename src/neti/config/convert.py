@@ -47,6 +47,7 @@ def settings(form: ConfigForm, path: Path) -> tuple[Settings, Misnamed]:
         sites_configured=bool(form.sites),
         identity=_identity(form.identity),
         addresses=tuple(dict.fromkeys(form.addresses)),
+        labels=MappingProxyType(dict(sorted(form.labels.items()))),
         embedded=None if embedded == "zookeeper" else Path(embedded),
         zk_hosts=MappingProxyType(
             {site: tuple(dict.fromkeys(hosts)) for site, hosts in form.zk_hosts.items()}

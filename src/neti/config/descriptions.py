@@ -13,6 +13,7 @@ _FILE: Final = {
     "identity": "Who this host is: auto, ec2, gcp and azure ask the cloud's metadata service; "
     "elsewhere a mapping.",
     "addresses": "Further addresses of this host that peers let in, of both families.",
+    "labels": "What this host says of itself, to look and filter by: {tier: db}. Never a right.",
     "registry": "zookeeper (the default), or embedded:/PATH, one file on this machine.",
     "registry_tls": "Speak TLS to ZooKeeper, with these files.",
     "session_seconds": "How long a silent agent keeps its registration. A stock ZooKeeper grants "

@@ -20,7 +20,7 @@ from pydantic import (
 )
 from pydantic.json_schema import WithJsonSchema
 
-from neti.config import member_ports, values
+from neti.config import labels, member_ports, values
 from neti.config.problems import Unfit
 from neti.model.groups import GROUP_NAME
 from neti.model.settings import DEFAULT_STATE
@@ -238,6 +238,14 @@ MemberPorts = Annotated[
     dict[MemberPortKey, Annotated[list[GroupName], BeforeValidator(member_ports.groups)]],
     WithJsonSchema(_MEMBER_PORTS),
 ]
+Labels = Annotated[
+    dict[
+        Annotated[str, BeforeValidator(labels.key)],
+        Annotated[str, BeforeValidator(labels.text)],
+    ],
+    BeforeValidator(labels.few),
+    WithJsonSchema(labels.SCHEMA),
+]
 OpenPortItem = Annotated[
     OpenPortForm, BeforeValidator(_open_port_form), WithJsonSchema(_SHORT_PORT)
 ]
@@ -259,6 +267,7 @@ class ConfigForm(_Strict):
     sites: Annotated[dict[SiteName, SiteForm], NullIsEmptyMapping, OrNull()] = {}
     identity: Identity = "auto"
     addresses: Annotated[list[HostAddress], NullIsEmpty, OrNull()] = []
+    labels: Annotated[Labels, NullIsEmptyMapping, OrNull()] = {}
 
     registry: Annotated[str, BeforeValidator(values.registry)] | None = None
     registry_tls: TLSForm | None = None

@@ -35,6 +35,7 @@ _MAPPINGS_LIKE: Final = {
     "sites": "{ec2: {private: [10.0.0.0/16]}, vpc: {private: [10.1.0.0/16]}}",
     "zk_hosts": "{ec2: [10.0.0.5:2181], vpc: [10.1.0.5:2181]}",
     "member_ports": "{5432: [app], 53/udp: [members], all: [ops]}",
+    "labels": "{tier: db, rack: 12}",
     "nat_overrides": "{192.168.0.9: 10.0.0.9}",
     "registry_tls": "{ca: /etc/neti/ca.pem, cert: /etc/neti/host.pem, key: /etc/neti/host.key}",
 }

@@ -1,6 +1,7 @@
 """An operator's word that was left for an agent: when, by whom, and until when."""
 
 from dataclasses import dataclass
+from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,3 +24,6 @@ class Said:
             return max(0.0, self.ends - boottime)
         left = max(0.0, self.until - wall)
         return left if self.at is None else min(left, max(0.0, self.until - self.at))
+
+
+NOTHING_SAID: Final = Said()

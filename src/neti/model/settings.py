@@ -12,6 +12,7 @@ from typing import Final, Literal
 
 from neti.model import IPAddress, Site
 from neti.model.groups import MemberPorts
+from neti.model.labels import NO_LABELS, Labels
 
 DEFAULT_STATE: Final = Path("/var/lib/neti")
 
@@ -77,6 +78,7 @@ class Settings:
     )
     identity: IdentityFrom = "auto"
     addresses: tuple[IPAddress, ...] = ()
+    labels: Labels = field(default_factory=lambda: NO_LABELS)
     # registry
     embedded: Path | None = None  # the embedded registry's file; None: ZooKeeper
     zk_hosts: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))

@@ -1,8 +1,9 @@
-"""The detail document of a host: what runs there, for operators. Its writer and its reader. Pure.
+"""The detail document of a host: what it says of itself, for operators. Its writer and its reader.
+Pure. See docs/design/fleet-view.md.
 
-What a host says about itself is untrusted text. A version, stage or code that is malformed is
-ignored. A name is made printable, which does not make it safe in a command
-(``neti.text.plain_name`` does).
+What a host says about itself is untrusted text. A version, stage, code or time that is malformed is
+ignored, and so is a key that this version does not know. A name is made printable, which does not
+make it safe in a command (``neti.text.plain_name`` does).
 
 Must never do: raise because of what another host wrote, or hand on what cannot be printed.
 """
@@ -10,13 +11,15 @@ Must never do: raise because of what another host wrote, or hand on what cannot 
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from typing import Any, Final
 
+from neti.model.labels import NO_LABELS, Labels, readable
 from neti.text import printable
 
-MAX_DETAIL_BYTES: Final = 16_384
+FORMAT: Final = 1  # a key never changes its meaning; whatever means something else has another name
+MAX_DETAIL_BYTES: Final = 16_384  # read of another version's; this one writes 4 KiB at most
 MAX_CODES: Final = 20
 # Of ``Document.encryption``: there is a device that works; and something in the clear is refused,
 # or is again after 'neti up'.
@@ -28,31 +31,78 @@ _STAGE: Final = re.compile(r"[a-z][a-z-]{0,15}", re.ASCII)
 _DIGITS: Final = 12
 _DIGEST: Final = re.compile(rf"[0-9a-f]{{{_DIGITS}}}", re.ASCII)
 _CODE: Final = re.compile(r"[a-z][a-z0-9_]{0,31}", re.ASCII)
+_LAST_TIME: Final = 253_402_300_799  # the last second that people can be shown
+_MANY: Final = 1 << 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """An operator's word that took rules out of force. ``by``: who, and from where; ``at``,
+    ``until``: Unix seconds. What is not known is empty or None."""
+
+    by: str = ""
+    at: int | None = None
+    until: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hurts:
+    """What a trial would shut that is in use, as ``neti preview`` has it: on how many ports, from
+    how many sources."""
+
+    ports: int
+    sources: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """``name``: the host's name; ``pid``: its agent's; ``problems``: codes of what is wrong;
+    """``name``: the host's name; ``pid``: its agent's; ``installed``: "deb", "pip" or "source";
+    ``problems``: codes of what is wrong;
     ``encryption``: "off", "unable" (no device that works, or Neti is down), "require-unable" (the
     same, and "require" is in effect, or is after 'neti up'), "prefer", "trial" (of "require"),
     "partly" ("require" is in effect, but not with each other site), or "require" where it is with
     all; ``tunnel_port``: where those who encrypt call it; ``member_ports``: "none", "waiting",
-    "trial" or "in-force"; ``gateways``: see ``gateways_named``. What it does not say
-    is empty, or None for ``problems`` and numbers."""
+    "trial" or "in-force"; ``gateways``: see ``gateways_named``; ``down``: only while it is;
+    ``relaxed``: only while its neti.yml asks for more; ``config_read``: when the configuration was
+    read; ``config_unread``: since when the file is another; ``written``: when the document was;
+    all in Unix seconds. What it does not say is empty, or None for the rest."""
 
     name: str = ""
     pid: int | None = None
     version: str = ""
+    installed: str = ""
     stage: str = ""
     problems: tuple[str, ...] | None = None
     encryption: str = ""
     tunnel_port: int | None = None
     member_ports: str = ""
     gateways: str = ""
+    down: Order | None = None
+    relaxed: Order | None = None
+    labels: Labels = field(default_factory=lambda: NO_LABELS)
+    config_read: int | None = None
+    config_unread: int | None = None
+    hurts: Hurts | None = None
+    written: int | None = None
 
 
 def encode(document: Document) -> bytes:
-    return json.dumps(asdict(document)).encode()
+    """At most 4 KiB: each part is bounded as the reader bounds it."""
+    plain = {
+        **{key: getattr(document, key) for key in Document.__slots__},
+        "name": printable(document.name, _MAX_NAME),
+        "problems": None if document.problems is None else document.problems[:MAX_CODES],
+        "labels": dict(readable(dict(document.labels))),
+        "down": _plain(document.down),
+        "relaxed": _plain(document.relaxed),
+        "hurts": None if document.hurts is None else asdict(document.hurts),
+    }
+    said = {key: value for key, value in plain.items() if value not in (None, "", {})}
+    return json.dumps({"format": FORMAT, **said}, ensure_ascii=False).encode(errors="replace")
+
+
+def _plain(order: Order | None) -> dict[str, Any] | None:
+    return None if order is None else {**asdict(order), "by": printable(order.by, _MAX_NAME)}
 
 
 def decode(raw: bytes) -> Document:
@@ -63,17 +113,24 @@ def decode(raw: bytes) -> Document:
         return Document()
     if not isinstance(held, dict):
         return Document()
-    name, pid, port = held.get("name"), held.get("pid"), held.get("tunnel_port")
     return Document(
-        name=printable(name, _MAX_NAME) if isinstance(name, str) else "",
-        pid=pid if type(pid) is int and 0 < pid < 1 << 32 else None,
+        name=_line(held.get("name")),
+        pid=_number(held.get("pid"), 1, _MANY - 1),
         version=_text(held.get("version"), _VERSION),
+        installed=_text(held.get("installed"), _STAGE),
         stage=_text(held.get("stage"), _STAGE),
         problems=_codes(held.get("problems")),
         encryption=_text(held.get("encryption"), _STAGE),
-        tunnel_port=port if type(port) is int and 0 < port < 1 << 16 else None,
+        tunnel_port=_number(held.get("tunnel_port"), 1, 65_535),
         member_ports=_text(held.get("member_ports"), _STAGE),
         gateways=_text(held.get("gateways"), _DIGEST),
+        down=_order(held.get("down")),
+        relaxed=_order(held.get("relaxed")),
+        labels=readable(held["labels"]) if "labels" in held else NO_LABELS,
+        config_read=_time(held.get("config_read")),
+        config_unread=_time(held.get("config_unread")),
+        hurts=_hurts(held.get("hurts")),
+        written=_time(held.get("written")),
     )
 
 
@@ -86,6 +143,32 @@ def gateways_named(by_site: Mapping[str, Iterable[str]]) -> str:
 
 def _text(value: object, form: re.Pattern[str]) -> str:
     return value if isinstance(value, str) and form.fullmatch(value) is not None else ""
+
+
+def _line(value: object) -> str:
+    return printable(value, _MAX_NAME) if isinstance(value, str) else ""
+
+
+def _number(value: object, least: int, most: int) -> int | None:
+    return value if type(value) is int and least <= value <= most else None
+
+
+def _time(value: object) -> int | None:
+    return _number(value, 0, _LAST_TIME)
+
+
+def _order(value: object) -> Order | None:
+    if not isinstance(value, dict):
+        return None
+    by, at, until = value.get("by"), _time(value.get("at")), _time(value.get("until"))
+    return Order(by=_line(by), at=at, until=until)
+
+
+def _hurts(value: object) -> Hurts | None:
+    if not isinstance(value, dict):
+        return None
+    ports, sources = (_number(value.get(key), 0, _MANY) for key in ("ports", "sources"))
+    return None if ports is None or sources is None else Hurts(ports=ports, sources=sources)
 
 
 def _codes(value: object) -> tuple[str, ...] | None:

@@ -41,7 +41,7 @@ from neti.clock import Mark
 from neti.fleet.followed_groups import FollowedGroups
 from neti.fleet.remembered import Everybody, Remembered
 from neti.model.document import plain, read
-from neti.model.said import Said
+from neti.model.said import NOTHING_SAID, Said
 from neti.model.wireguard_key import PrivateKey
 from neti.registry import Session
 from neti.stage.stages import Record
@@ -300,8 +300,11 @@ class StateFolder:
     def is_down(self) -> bool:
         return marks.present(self.path, marks.DOWN)
 
-    def set_down(self, down: bool) -> None:
-        self._set_mark(marks.DOWN, down)
+    def set_down(self, down: bool, said: Said = NOTHING_SAID) -> None:
+        self._set_mark(marks.DOWN, down, said)
+
+    def down_by(self) -> Said:
+        return marks.read(self.path, marks.DOWN)
 
     @property
     def is_relaxed(self) -> bool:
@@ -314,10 +317,10 @@ class StateFolder:
     def set_relaxed(self, relaxed: bool) -> None:
         self._set_mark(marks.RELAXED, relaxed)
 
-    def _set_mark(self, name: str, there: bool) -> None:
+    def _set_mark(self, name: str, there: bool, said: Said = NOTHING_SAID) -> None:
         with self._written.faults_named(name):
             if there:
-                marks.leave(self.path, name, Said())
+                marks.leave(self.path, name, said)
             else:
                 marks.take_away(self.path, name)
 

@@ -60,3 +60,20 @@ def test_a_release_has_its_number_alone(package: Path, monkeypatch: pytest.Monke
     _write(package.parents[1] / ".git/HEAD", COMMIT)
     monkeypatch.setenv(build.FOR_A_RELEASE, "1")
     assert build.suffix(package) == ""
+
+
+def test_how_it_was_installed_is_not_guessed(tmp_path: Path) -> None:
+    """An installer of wheels leaves its name; a clone stands in src; the package has a folder of
+    its own, which anybody may make."""
+    package = tmp_path / "site-packages/neti"
+    package.mkdir(parents=True)
+    assert build.installed(package) == ""
+    info = tmp_path / "site-packages/neti-0.1.0.dist-info"
+    info.mkdir()
+    (info / "INSTALLER").write_text("pip\n")
+    assert build.installed(package) == "pip"
+    assert build.installed(tmp_path / "src/neti") == "source"
+    inside = Path("/usr/lib/neti/lib/python3.11/site-packages/neti")
+    assert build.installed(inside, tmp_path / "neti.list") == ""
+    (tmp_path / "neti.list").touch()
+    assert build.installed(inside, tmp_path / "neti.list") == "deb"

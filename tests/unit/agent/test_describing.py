@@ -1,0 +1,192 @@
+"""What a host says of itself in the registry, and how often."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.support.agents import Box, World, world
+
+from neti.agent.told import Reload
+from neti.registry import detail
+from neti.registry.detail import Document, Hurts, Order
+
+WIDE = "\N{SNOWMAN}"
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[World]:
+    with world(tmp_path) as made:
+        yield made
+
+
+def said(box: Box) -> Document:
+    (held,) = [one for one in box.registry.details() if one.host_id == box.host.id]
+    return detail.decode(held.document)
+
+
+class Writings:
+    """Of the documents that a host writes by itself, how many."""
+
+    def __init__(self, box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count = 0
+        before = box.registry.describe
+
+        def describe(host_id: str, document: bytes) -> None:
+            self.count += 1
+            before(host_id, document)
+
+        monkeypatch.setattr(box.registry, "describe", describe)
+
+
+def test_who_took_a_host_down_or_relaxed_it_and_until_when(fleet: World) -> None:
+    """Also after a restart of its agent, and when no agent heard the word."""
+    one = fleet.started(1, reject_all=True)
+    fleet.pass_time(1)
+    assert (said(one).down, said(one).relaxed) == (None, None)
+    now = int(fleet.clock.wall())
+    one.ask("relax", until=fleet.clock.wall() + 3600)
+    fleet.pass_time(15)
+    relaxed = said(one).relaxed
+    assert relaxed is not None
+    assert relaxed.at is not None
+    assert relaxed.at == pytest.approx(now, abs=2)
+    assert relaxed.until == pytest.approx(relaxed.at + 3600, abs=2)
+    one.ask("down")
+    fleet.pass_time(1)
+    down = said(one).down
+    assert down is not None
+    assert down.at == pytest.approx(fleet.clock.wall(), abs=3)
+    one.stop()
+    one.start()
+    fleet.pass_time(1)
+    assert said(one).down == down
+    one.ask("up")
+    fleet.pass_time(1)
+    assert said(one).down is None
+
+
+def test_labels_come_with_the_reload(fleet: World) -> None:
+    one = fleet.started(1)
+    fleet.pass_time(1)
+    one.new_settings = replace(one.settings, labels={"tier": "db"})
+    one.running.tell(Reload())
+    fleet.pass_time(1)
+    assert said(one).labels == {"tier": "db"}
+
+
+def test_a_host_to_which_nothing_happens_writes_once_in_nine_minutes(
+    fleet: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each with the time of its writing; 16,000 of them are under 30 writes a second so."""
+    one = fleet.started(1)
+    fleet.pass_time(60)
+    writings = Writings(one, monkeypatch)
+    for _ in range(18):
+        fleet.pass_time(300)
+        written = said(one).written
+        assert written is not None
+        assert fleet.clock.wall() - written < 600
+    assert 16_000 * writings.count / (18 * 300) < 30
+    assert writings.count > 0
+
+
+def test_problems_that_come_and_go_use_up_the_words(
+    fleet: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what is true in the end is told all the same."""
+    one = fleet.started(1)
+    fleet.pass_time(60)
+    writings = Writings(one, monkeypatch)
+    for number in range(60):
+        (_clear, _set)[number % 2](one)
+        fleet.pass_time(10)
+    assert writings.count <= 4 + 10 + 2  # ten minutes, and written anew
+    assert writings.count >= 8
+    _clear(one)
+    fleet.pass_time(130)
+    assert said(one).problems == ()
+
+
+def _clear(box: Box) -> None:
+    box.running.core.problems.clear("lease_changed")
+
+
+def _set(box: Box) -> None:
+    box.running.core.problems.set("lease_changed", "it is another one")
+
+
+def test_one_problem_is_told_within_seconds(fleet: World) -> None:
+    one = fleet.started(1)
+    fleet.pass_time(60)
+    one.running.core.problems.set("lease_changed", "it is another one")
+    fleet.pass_time(11)
+    assert said(one).problems == ("lease_changed",)
+
+
+def test_in_a_large_fleet_a_change_waits_for_its_turn(
+    fleet: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What happens to all at once is not written by all at once. The stage does not wait."""
+    one = fleet.started(1)
+    fleet.pass_time(60)
+    describing = one.running.registration.describing
+    monkeypatch.setattr(describing, "_members", lambda: 16_000)
+    monkeypatch.setattr(one.running.core.out, "chance", lambda below: below - 1)
+    one.running.core.problems.set("lease_changed", "it is another one")
+    fleet.pass_time(12)
+    assert said(one).problems == ()
+    fleet.pass_time(16)
+    assert said(one).problems == ("lease_changed",)
+    one.ask("down")
+    fleet.pass_time(1)
+    assert said(one).stage == "down"
+
+
+def test_the_largest_document_has_less_than_4_kib() -> None:
+    """And is read as it was written."""
+    order = Order(by=WIDE * 64, at=2**37, until=2**37)
+    whole = Document(
+        name=WIDE * 64,
+        pid=2**32 - 1,
+        version="1" * 32,
+        installed="source",
+        stage="s" * 16,
+        problems=tuple(f"{n:02}".replace("0", "a").replace("1", "b") + "c" * 30 for n in range(99)),
+        encryption="e" * 16,
+        tunnel_port=65_535,
+        member_ports="m" * 16,
+        gateways="a" * 12,
+        down=order,
+        relaxed=order,
+        labels={f"l{number:031}": "v" * 64 for number in range(99)},
+        config_read=2**37,
+        config_unread=2**37,
+        hurts=Hurts(ports=2**32, sources=2**32),
+        written=2**37,
+    )
+    written = detail.encode(whole)
+    assert len(written) < 4096
+    read = detail.decode(written)
+    assert read.down == read.relaxed == order
+    assert len(read.labels) == 16
+    assert read.hurts == whole.hurts
+
+
+def test_what_another_host_says_is_no_free_text() -> None:
+    hostile = {
+        "format": 99,
+        "labels": {"tier": "a\x1b[31m", "UP": "x", "ok": "fine", "n": 5, "long": "v" * 65},
+        "down": {"by": "root\nroot", "at": -1, "until": True},
+        "hurts": {"ports": "many"},
+        "written": 1e300,
+        "config_unread": [],
+        "what-is-new": 1,
+    }
+    read = detail.decode(json.dumps(hostile).encode())
+    assert read.labels == {"ok": "fine"}
+    assert read.down is not None
+    assert "\n" not in read.down.by
+    assert (read.down.at, read.down.until) == (None, None)
+    assert (read.hurts, read.written, read.config_unread) == (None, None, None)
