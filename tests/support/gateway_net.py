@@ -25,6 +25,7 @@ from tests.support.tunnel_net import ip, nft, sysctl
 from neti.host.machine import RealMachine
 from neti.model import Encrypt, Host, Member, Road, Site
 from neti.model.gateways import GatewayPorts
+from neti.model.groups import MemberPorts
 from neti.model.settings import Settings
 from neti.ruleset import policy_gateway
 from neti.ruleset.gateways import GatewayMaps, HostMaps, Passage, chosen
@@ -32,6 +33,7 @@ from neti.ruleset.objects import SPARED, Structure
 from neti.ruleset.peers import Peer
 from neti.ruleset.policy import structure
 from neti.ruleset.reach import elements_of, own_elements
+from neti.ruleset.set_names import group_sets
 from neti.ruleset.surroundings import GatewayEnd, Surroundings, Tunnel
 
 T = TypeVar("T")
@@ -83,7 +85,8 @@ def _elements(where: str, held: Mapping[Any, Any] | frozenset[IPv4Address]) -> l
 
 @dataclass
 class GatewayHost:
-    """One host. ``live``: the gateways that it believes to be."""
+    """One host. ``live``: the gateways that it believes to be; ``ports``: the ``member_ports`` that
+    are in force here, and who is in which group."""
 
     net: Net
     me: Member
@@ -91,6 +94,8 @@ class GatewayHost:
     live: frozenset[str] = GATEWAYS
     mtu: int = 1420
     untracked: bool = True
+    ports: MemberPorts = None
+    groups: dict[str, tuple[Member, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.wireguard = TunnelDevice(self.name, PORTS.tunnel, self.mtu)
@@ -129,7 +134,12 @@ class GatewayHost:
             behind=maps.behind,
             uplinks=("eth0",) if relays else None,
         )
-        settings = Settings(path=Path("neti.yml"), sites=self.fleet.sites, sites_configured=True)
+        settings = Settings(
+            path=Path("neti.yml"),
+            sites=self.fleet.sites,
+            sites_configured=True,
+            member_ports=self.ports,
+        )
         tunnel = Tunnel(own=self.me.overlay, private=self.me.private, mtu=self.mtu)
         around = Surroundings(
             uplinks=("eth0",),
@@ -137,6 +147,7 @@ class GatewayHost:
             site=self.me.site,
             tunnel=tunnel,
             gateway=end,
+            member_ports=self.ports,
         )
         made = structure(settings, around)
         return Structure(
@@ -157,6 +168,9 @@ class GatewayHost:
                 continue
             pair = f"{key} : {value}" if value and where == "overlay" else key
             lines.append(f"add element inet neti {where} {{ {pair} }}")
+        # Of members of another site, which all come through the tunnel.
+        for group, members in self.groups.items():
+            lines += _elements(group_sets(group)[0], frozenset(one.overlay for one in members))
         lines.append("add element inet neti enforce { ipv4 : drop, ipv6 : drop }")
         lines.append("add element inet neti require { ipv4, ipv6 }")
         passage = self.passage()
