@@ -1,21 +1,19 @@
 """Which groups a member is in, by the lines that operators wrote. Pure.
 
 Only its id, which an operator admitted, and the site that it is believed to be of count.
-
-Must never do: take long over a pattern, whatever it and the id are.
 """
 
-import re
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from neti.fleet.id_patterns import IdPatterns, matching
 from neti.model import Member
 from neti.model.groups import EVERY_MEMBER, GroupLine, Groups
 
 _HALF_MATTERS_FROM: Final = 5
-_STARS: Final = re.compile(r"\*+")
 
 
 class GroupIndex:
@@ -36,7 +34,7 @@ class GroupIndex:
         self.undefined = tuple(name for name in names if name not in lines)
         every = {name: lines[name] for name in names if name in lines}
         self._in_force = {name: tuple(_standing(of, now)) for name, of in every.items()}
-        self._who = {name: _Who(of) for name, of in self._in_force.items() if of}
+        self._lookup = _Lookup(self._in_force)
         # When lines end or have ended, in Unix seconds, sorted.
         self.ends = sorted(
             one.until for of in every.values() for one in of if one.until is not None
@@ -52,33 +50,38 @@ class GroupIndex:
 
     def of(self, member: Member) -> tuple[str, ...]:
         """Sorted names."""
-        return tuple(name for name, who in self._who.items() if who.has(member))
+        return tuple(sorted(self._lookup.of(member)))
 
     def moved(self, after: "GroupIndex", members: Iterable[Member]) -> list[Member]:
         """Those of ``members`` who are in other groups by ``after``. Costs as much as the groups
         whose lines differ."""
-        names = {
-            name
-            for name in {*self._in_force, *after._in_force}
-            if self._in_force.get(name, ()) != after._in_force.get(name, ())
-        }
-        if not names:
+        former, then = self._differing(after)
+        if former is None or then is None:
             return []
-        pairs = [(self._who.get(name, _NOBODY), after._who.get(name, _NOBODY)) for name in names]
-        return [one for one in members if any(a.has(one) != b.has(one) for a, b in pairs)]
+        return [one for one in members if former.of(one) != then.of(one)]
 
     def taken_out(self, after: "GroupIndex", members: Iterable[Member]) -> list["TakenOut"]:
         """Groups that some of ``members`` are in, and by ``after`` not any more."""
-        moved = self.moved(after, members := list(members))
-        if not moved:
+        former, then = self._differing(after)
+        if former is None or then is None:
             return []
-        found = []
-        for name, who in self._who.items():
-            then = after._who.get(name, _NOBODY)
-            gone = sum(who.has(one) and not then.has(one) for one in moved)
-            if gone:
-                found.append(TakenOut(name, gone, sum(map(who.has, members))))
-        return found
+        before, gone = Counter[str](), Counter[str]()
+        for one in members:
+            was = former.of(one)
+            before.update(was)
+            gone.update(was - then.of(one))
+        return [TakenOut(name, gone[name], before[name]) for name in sorted(gone)]
+
+    def _differing(self, after: "GroupIndex") -> tuple["_Lookup", "_Lookup"] | tuple[None, None]:
+        """Both, of the groups alone whose lines are not the same."""
+        mine, others = self._in_force, after._in_force
+        names = {one for one in {*mine, *others} if mine.get(one, ()) != others.get(one, ())}
+        if not names:
+            return None, None
+        return (
+            _Lookup({name: mine.get(name, ()) for name in names}),
+            _Lookup({name: others.get(name, ()) for name in names}),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,41 +122,34 @@ def _standing(lines: Iterable[GroupLine], now: float) -> Iterable[GroupLine]:
     return (line for line in lines if line.until is None or line.until > now)
 
 
-class _Who:
-    """One group's lines: by site (empty: any), ids, and one expression for all patterns."""
+class _Lookup:
+    """By site (empty: any): groups by id, and by pattern. So a member costs the same, however many
+    groups there are."""
 
-    def __init__(self, lines: Collection[GroupLine] = ()) -> None:
-        self._by_site = {
-            site: (
-                frozenset(one.pattern for one in lines if one.site == site and not one.is_pattern),
-                matching(one.pattern for one in lines if one.site == site and one.is_pattern),
-            )
-            for site in dict.fromkeys(line.site for line in lines)
+    def __init__(self, every: Mapping[str, Iterable[GroupLine]]) -> None:
+        ids: dict[str, dict[str, set[str]]] = {}
+        patterns: dict[str, dict[str, set[str]]] = {}
+        for name, lines in every.items():
+            for line in lines:
+                held = (patterns if line.is_pattern else ids).setdefault(line.site, {})
+                held.setdefault(line.pattern, set()).add(name)
+        self._ids = ids
+        # What is the same stands for all patterns that mean it, so that these are looked for at
+        # once.
+        once: dict[frozenset[str], frozenset[str]] = {}
+        self._patterns = {
+            site: IdPatterns({one: once.setdefault(of := frozenset(n), of) for one, n in p.items()})
+            for site, p in patterns.items()
         }
 
-    def has(self, member: Member) -> bool:
+    def of(self, member: Member) -> set[str]:
+        found: set[str] = set()
         for site in ("", member.site):
-            if (found := self._by_site.get(site)) is not None:
-                ids, like = found
-                if member.id in ids or (like is not None and like.fullmatch(member.id)):
-                    return True
-        return False
+            if (ids := self._ids.get(site)) is not None:
+                found |= ids.get(member.id, _NONE)
+            if (patterns := self._patterns.get(site)) is not None:
+                found.update(*patterns.of(member.id))
+        return found
 
 
-_NOBODY: Final = _Who()
-
-
-def matching(patterns: Iterable[str]) -> re.Pattern[str] | None:
-    """For ``fullmatch``: an id that fits one of them. None: there is none."""
-    every = [_expression(one) for one in dict.fromkeys(patterns)]
-    return re.compile("|".join(every), re.ASCII) if every else None
-
-
-def _expression(pattern: str) -> str:
-    """What a star in the middle takes is the least that will do, and is never tried again:
-    otherwise ``*a*a*a*b`` would take as many steps as there are ways to fit it."""
-    first, *more = (re.escape(part).replace(r"\?", ".") for part in _STARS.split(pattern))
-    if not more:
-        return first
-    *middle, last = more
-    return "".join((first, *(f"(?>.*?{part})" for part in middle), ".*", last))
+_NONE: Final[frozenset[str]] = frozenset()

@@ -13,7 +13,7 @@ Must never do: raise anything but GroupsUnreadable, whatever the text.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from neti.errors import NetiError, RegistryError
@@ -23,9 +23,11 @@ from neti.text import json_document, printable
 
 # Servers are configured to accept no request of more than 65,536 bytes.
 MAX_BYTES: Final = 60_000
-# Patterns with more than one star in all groups: each agent looks for all of them in all ids, and
-# one takes up to 0.7 µs for an id.
+# Patterns in all groups with more than one star, and with a question mark: of these each agent may
+# have to look for all in all ids, and one takes up to 0.7 µs, or 0.2 µs, for an id. The others are
+# looked for by how they begin and end (``neti.fleet.id_patterns``).
 MAX_MANY_STARS: Final = 64
+MAX_QUESTION_MARKS: Final = 256
 _FORMAT: Final = 1
 _MAX_EDITION: Final = 1 << 53
 _MAX_UNTIL: Final = 1 << 40  # Unix seconds; far beyond what a calendar can show
@@ -80,10 +82,10 @@ def encode(groups: Groups) -> bytes:
         "judged": groups.judged,
         "groups": lines,
     }
-    if (stars := _many_stars(groups.lines)) > MAX_MANY_STARS:
+    for kind, number, most in _too_many(groups.lines):
         raise GroupsTooLong(
-            f"all groups together would have {stars:,} patterns with more than one '*', and agents "
-            f"follow at most {MAX_MANY_STARS}: nothing was changed\n→ patterns with one '*', or ids"
+            f"all groups together would have {number:,} patterns with {kind}, and agents follow at "
+            f"most {most}: nothing was changed\n→ patterns with one '*' and no '?', or ids"
         )
     raw = json.dumps(document, separators=(",", ":")).encode()
     if len(raw) > MAX_BYTES:
@@ -107,10 +109,8 @@ def _groups(held: Any) -> Groups:
     if not isinstance(listed, dict):
         raise _Wrong("has no groups")
     every = {_name(name): _lines(name, lines) for name, lines in listed.items()}
-    if (stars := _many_stars(every)) > MAX_MANY_STARS:
-        raise _Wrong(
-            f"has {stars:,} patterns with more than one '*', and {MAX_MANY_STARS} is the most"
-        )
+    for kind, number, most in _too_many(every):
+        raise _Wrong(f"has {number:,} patterns with {kind}, and {most} is the most")
     return Groups(
         every,
         _edition(held.get("edition", 0), "edition"),
@@ -119,8 +119,16 @@ def _groups(held: Any) -> Groups:
     )
 
 
-def _many_stars(lines: Mapping[str, tuple[GroupLine, ...]]) -> int:
-    return sum(line.pattern.count("*") > 1 for of in lines.values() for line in of)
+def _too_many(lines: Mapping[str, tuple[GroupLine, ...]]) -> Iterator[tuple[str, int, int]]:
+    """Kinds of patterns of which there are more than agents follow: how many, and how many they
+    follow."""
+    every = [line.pattern for of in lines.values() for line in of]
+    stars = sum(one.count("*") > 1 for one in every)
+    marks = sum("?" in one for one in every)
+    if stars > MAX_MANY_STARS:
+        yield "more than one '*'", stars, MAX_MANY_STARS
+    if marks > MAX_QUESTION_MARKS:
+        yield "'?'", marks, MAX_QUESTION_MARKS
 
 
 def _judged(value: Any) -> tuple[int, ...]:

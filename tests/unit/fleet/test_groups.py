@@ -2,12 +2,15 @@
 
 import fnmatch
 from ipaddress import IPv4Address
+from typing import Any
+from unittest.mock import Mock, patch
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neti.fleet.groups import GroupIndex, matching
+from neti.fleet.groups import GroupIndex
+from neti.fleet.id_patterns import IdPatterns, matching
 from neti.model import Member
 from neti.model.groups import EVERY_MEMBER, GroupLine, Groups
 
@@ -91,3 +94,66 @@ def test_no_pattern_takes_long(stars: int) -> None:
     expression = matching(["*a" * stars + "b"])
     assert expression is not None
     assert expression.fullmatch("a" * 40) is None
+
+
+PATTERN = st.text("ab.-*?", min_size=1, max_size=10)
+
+
+@given(patterns=st.lists(PATTERN, max_size=12, unique=True), host_id=TEXT)
+def test_many_patterns_mean_what_each_of_them_does(patterns: list[str], host_id: str) -> None:
+    """Also where several stand for the same."""
+    many = IdPatterns({one: len(one) for one in patterns})
+    fits = {len(one) for one in patterns if fnmatch.fnmatchcase(host_id, one)}
+    assert set(many.of(host_id)) == fits
+
+
+class Looked(dict[Any, Any]):
+    """How often something was looked for in it."""
+
+    count = 0
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        Looked.count += 1
+        return super().get(key, default)
+
+
+@pytest.mark.parametrize("kind", ["i-{:05x}*", "*{:05x}", "i-0*{:05x}", "i-{0:05x}*{0:05x}"])
+def test_what_an_id_costs_does_not_grow_with_the_patterns(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An agent of 16,000 members looks for all of them in all ids."""
+
+    def costs(number: int) -> int:
+        patterns = IdPatterns({kind.format(one): one for one in range(number)})
+        patterns._ends = Looked({head: Looked(held) for head, held in patterns._ends.items()})
+        patterns._others = Looked(patterns._others)
+        Looked.count = 0
+        for one in range(50):
+            list(patterns.of(f"i-{one:017x}"))
+        return Looked.count
+
+    monkeypatch.setattr(Looked, "count", 0)
+    assert 0 < costs(10) <= costs(1000) <= 3 * 50
+    assert costs(1000) == costs(3500)
+
+
+def test_what_a_member_costs_does_not_grow_with_the_groups() -> None:
+    """Each group with a pattern of its own: they were looked at one by one, for each member."""
+    asked = Mock(wraps=IdPatterns.of)
+    made = [
+        index(**{f"g{n}": (GroupLine(f"i-{n}*"),) for n in range(number)}) for number in (1, 500)
+    ]
+    for one in made:
+        with patch.object(IdPatterns, "of", autospec=True, side_effect=asked):
+            one.of(member("i-0"))
+    assert asked.call_count == 2
+
+
+def test_who_is_taken_out_is_counted_by_group() -> None:
+    some = [member(f"db-{n}") for n in range(6)]
+    before = index(db=(GroupLine("db-*"),), web=(GroupLine("db-1"),), same=(GroupLine("*"),))
+    after = index(db=(GroupLine("db-1"),), same=(GroupLine("*"),))
+    assert [(one.group, one.gone, one.before) for one in before.taken_out(after, iter(some))] == [
+        ("db", 5, 6),
+        ("web", 1, 1),
+    ]

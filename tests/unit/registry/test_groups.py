@@ -12,6 +12,7 @@ from neti.model.groups import GroupLine, Groups
 from neti.registry.groups import (
     MAX_BYTES,
     MAX_MANY_STARS,
+    MAX_QUESTION_MARKS,
     GroupsTooLong,
     GroupsUnreadable,
     decode,
@@ -129,3 +130,13 @@ def test_patterns_that_take_long_are_few() -> None:
     by_hand = {"db": [line.pattern for line in many]}
     with pytest.raises(GroupsUnreadable, match=r"65 patterns with more than one '\*'"):
         decode(held(groups=by_hand))
+
+
+def test_patterns_with_a_question_mark_are_few() -> None:
+    marks = [GroupLine(f"i-{number:03}?*") for number in range(MAX_QUESTION_MARKS + 1)]
+    most = Groups({"db": tuple(marks[1:33]), "web": tuple(marks[33:])}, 7)
+    assert decode(encode(most)) == most
+    with pytest.raises(GroupsTooLong, match=r"257 patterns with '\?'.*\n→ patterns"):
+        encode(Groups({**most.lines, "x": tuple(marks[:1])}, 8))
+    with pytest.raises(GroupsUnreadable, match=r"257 patterns with '\?'"):
+        decode(held(groups={"db": [line.pattern for line in marks]}))
