@@ -75,6 +75,9 @@ class SimulatedMachine:
     def others_judging_input(self) -> tuple[str, ...]:
         return tuple(sorted(map(str, self.tables.values())))
 
+    def control_groups(self) -> bool:
+        return True
+
     def foreign_drops(self) -> tuple[tuple[Dropping, ...], tuple[str, ...]]:
         return tuple(one for table in self.tables.values() for one in droppings(table)), ()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests.unit.test_house import ROOMS
 
-from neti.agent import shadow_log
+from neti.agent import leftover_log, shadow_log
 from neti.control.protocol import SOCKET_NAME
 from neti.identity import cache
 from neti.ruleset.policy import SETS
@@ -76,6 +76,7 @@ def test_every_file_of_the_state_folder_has_its_row() -> None:
         shadow_log._FILE,
         shadow_log._UNASKED,
         shadow_log._ACCEPTED,
+        leftover_log.FILE,
         SOCKET_NAME,
         "agent.lock",
         "conntrack.json",

@@ -82,6 +82,9 @@ class FakeMachine:
     def others_judging_input(self) -> tuple[str, ...]:
         return self.others
 
+    def control_groups(self) -> bool:
+        return True
+
     def foreign_drops(self) -> tuple[tuple[Dropping, ...], tuple[str, ...]]:
         return self.dropping, ()
 

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from neti import log
-from neti.agent import explaining, figures, in_the_clear, preview, status
+from neti.agent import explaining, figures, in_the_clear, leftover_log, preview, status
 from neti.agent.preview_members import members_kept_out
 from neti.control.server import Request
 from neti.errors import NetiError
@@ -41,6 +41,7 @@ def answer(agent: "Agent", request: Request) -> None:
             in_the_clear.look(core),
             partial(members_kept_out, core),
         ),
+        "leftovers": lambda r: leftover_log.answer(core, agent.leftovers, r),
         "explain": lambda r: explaining.answer(core, r),
         "explain_many": lambda r: explaining.answer_many(core, r),
         "reload": agent.reloading.answer,

@@ -9,10 +9,11 @@ world; docs/design/agent.md has them all in one table.
 
 import queue
 from collections.abc import Callable
+from functools import partial
 from ipaddress import IPv4Address
 from typing import Final
 
-from neti.agent import commands, jobs
+from neti.agent import commands, jobs, leftover_log
 from neti.agent.core import Core, Outside
 from neti.agent.faults import Faults
 from neti.agent.follow import Following
@@ -22,6 +23,7 @@ from neti.agent.itself import hurting
 from neti.agent.journal import Journal
 from neti.agent.keeping_time import ClockNote, rebased
 from neti.agent.kernel import Found, Kernel
+from neti.agent.leftover_log import LeftoverLog
 from neti.agent.registration import Registration
 from neti.agent.reloading import Reloading
 from neti.agent.roads import Roads
@@ -88,6 +90,13 @@ class Agent:
         self.whoami = OwnIdentity(core, self._addresses_changed)
         self.shadow = ShadowLog(
             outside.folder.path, outside.folder.machine, outside.reconciler, steady
+        )
+        self.leftovers = LeftoverLog(
+            outside.folder.path,
+            outside.folder.machine,
+            outside.reconciler,
+            steady,
+            whose=partial(leftover_log.owners, core, self.journal.former),
         )
         evidence = shadow if shadow is not None else ShadowEvidence(core, self.shadow)
         describing = self.registration.describing
@@ -160,6 +169,7 @@ class Agent:
         for name in ("sweep", "audit", "count", "origin"):
             core.soon(name, IDENTITY_EVERY)
         core.soon("shadow")
+        core.soon("leftovers")
         core.soon("arrivals")
         core.soon("jobs")
         core.soon("footing")
@@ -197,6 +207,7 @@ class Agent:
                 self._watchdog.feed(self.core.now())
         self.following.note_origin()
         self.core.disk.keep("shadow.jsonl", self.shadow.stop)
+        self.core.disk.keep(leftover_log.FILE, self.leftovers.stop)
 
     def step(self, *, block: bool = False) -> None:
         """One turn of the loop: everything that is told or due now, then the kernel."""
@@ -320,6 +331,7 @@ class Agent:
             "clock": self._clock_note.look,
             "footing": self._footing.look,
             "shadow": self._look_at_shadow,
+            "leftovers": self._look_at_leftovers,
             "identity": self.whoami.ask,
             "key_taken": self.registration.key.taken_is_over,
             "revoked": self.following.revoked_keys.end,
@@ -362,6 +374,10 @@ class Agent:
         self.core.disk.keep("shadow.jsonl", self.shadow.tick)
         self.shadow.name_problems(self.core.problems)
         self.core.soon("shadow", self.shadow.pause)
+
+    def _look_at_leftovers(self) -> None:
+        self.core.disk.keep(leftover_log.FILE, self.leftovers.tick)
+        self.core.soon("leftovers", leftover_log.EVERY)
 
     def _settle_fleet(self) -> None:
         core = self.core

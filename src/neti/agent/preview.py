@@ -4,7 +4,7 @@ Reads, changes nothing. The loop does the join. A thread finds the owner of each
 a look at every process, so that nothing waits for it.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import replace
 from ipaddress import IPv4Network, ip_address
 from pathlib import Path
@@ -116,7 +116,7 @@ def running_view(shadow: ShadowLog, fleet: Membership, accepted: Mapping[Port, f
         members=whose(
             members,
             fleet.host.id,
-            shadow.record,
+            sources_of(shadow.record),
             admitted,
             seen_here(fleet.settings, fleet.host.site),
             refused,
@@ -158,9 +158,8 @@ def _former(
 ) -> dict[bytes, Formerly]:
     """Of the recorded sources that are no member's now."""
     seen = seen_here(fleet.settings, fleet.host.site)
-    sources = {source for use in record.ports.values() for source in use.sources}
     found = {}
-    for source in sources - view.members.keys():
+    for source in sources_of(record) - view.members.keys():
         had = former.of(source, seen)
         if had is not None:
             found[source] = Formerly(had.member.id, had.until)
@@ -264,18 +263,22 @@ def site_networks(settings: Settings, name: str) -> tuple[IPv4Network, ...]:
     return site.private if site is not None else ()
 
 
+def sources_of(record: Record) -> set[bytes]:
+    """The addresses in it, packed."""
+    return {source for use in record.ports.values() for source in use.sources}
+
+
 def whose(
     members: Iterable[Member],
     own: str,
-    record: Record,
+    wanted: Container[bytes],
     admitted: Callable[[IPAddress], bool | None],
     seen_here: Callable[[Member], bool],
     refused: Callable[[IPAddress], Refused | None] = lambda _: None,
 ) -> dict[bytes, Whose]:
-    """Whose address each recorded source is. Private ranges may overlap: the private address of a
+    """Whose each of the wanted addresses is. Private ranges may overlap: the private address of a
     member of another site is not its own here (``seen_here``), and a claim that is let in goes
     before one that is not."""
-    wanted = {source for use in record.ports.values() for source in use.sources}
     found: dict[bytes, Whose] = {}
     for member in members:
         private = member.private if seen_here(member) else None

@@ -25,6 +25,7 @@ _COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "verify": ("neti.cli.verify", "verify"),
     "preview": ("neti.cli.preview", "preview"),
     "explain": ("neti.cli.explain", "explain"),
+    "leftovers": ("neti.cli.leftovers", "leftovers"),
     "check": ("neti.cli.check", "check"),
     "plan": ("neti.cli.plan", "plan"),
     "enforce": ("neti.cli.stage", "enforce"),

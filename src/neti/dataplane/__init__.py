@@ -10,6 +10,7 @@ from typing import Protocol
 
 from neti.ruleset.objects import KernelState, Structure, Transaction
 from neti.ruleset.set_names import SetName
+from neti.stage.leftovers import Call
 from neti.stage.shadow import Sighting
 
 
@@ -49,6 +50,10 @@ class Dataplane(Protocol):
 
     def unasked(self) -> list[Sighting]:
         """The same of what came from members, and ``member_ports`` of the file do not admit."""
+
+    def leftovers(self) -> list[Call]:
+        """Who on this host called members by their real addresses, each once. Empty without a
+        table."""
 
     def disarm(self) -> bool:
         """Empty map ``enforce``, except for the mark (``KernelState.relaxed_by_hand``), set

@@ -34,6 +34,7 @@ from neti.ruleset.objects import (
     Transaction,
 )
 from neti.ruleset.set_names import GroupSet, SetName, group_set
+from neti.stage.leftovers import Call
 from neti.stage.shadow import Sighting
 
 V = TypeVar("V")
@@ -72,7 +73,8 @@ class _Table:
 class MemoryDataplane:
     """``transactions``: what was applied, for tests that look at sizes. ``failing``: a sentence
     with which every ``apply`` is refused. ``seen`` is what packets would have left in the shadow's
-    sets, ``unasked_seen`` in those of members: they go with the table. ``refused``: what was not as
+    sets, ``unasked_seen`` in those of members, ``called`` in those of callers: they go with the
+    table. ``refused``: what was not as
     the commands took it to be. ``counts`` False: the shadow's sets have no counters, as seen with
     Linux 4.18 and 5.4."""
 
@@ -83,6 +85,7 @@ class MemoryDataplane:
         self.counted: dict[str, int] = {}
         self.seen: list[Sighting] = []
         self.unasked_seen: list[Sighting] = []
+        self.called: list[Call] = []
         self.refused: list[str] = []
         self.counts = True
 
@@ -129,8 +132,12 @@ class MemoryDataplane:
         return self.table is not None and _DORMANT in self.table.chains
 
     def remove(self) -> bool:
-        there, self.table, self.seen, self.unasked_seen = self.table is not None, None, [], []
+        there = self.table is not None
+        self._lost()
         return there
+
+    def _lost(self) -> None:
+        self.table, self.seen, self.unasked_seen, self.called = None, [], [], []
 
     def expire(self) -> None:
         """A trial's time is over."""
@@ -165,17 +172,21 @@ class MemoryDataplane:
     def unasked(self) -> list[Sighting]:
         return list(self.unasked_seen) if self.table is not None else []
 
+    def leftovers(self) -> list[Call]:
+        return list(self.called) if self.table is not None else []
+
     def apply(self, transaction: Transaction) -> None:
         if not transaction:
             return
         if self.failing is not None:
             raise DataplaneError(self.failing)
-        before, seen = self.table.copied() if self.table else None, (self.seen, self.unasked_seen)
+        before = self.table.copied() if self.table else None
+        seen = self.seen, self.unasked_seen, self.called
         try:
             for command in transaction.commands:
                 self._command(command)
         except DataplaneError as error:
-            self.table, (self.seen, self.unasked_seen) = before, seen
+            self.table, (self.seen, self.unasked_seen, self.called) = before, seen
             self.refused.append(str(error))
             raise
         self.transactions.append(transaction)
@@ -184,7 +195,7 @@ class MemoryDataplane:
         match command:
             case DeleteTable():
                 self._existing()
-                self.table, self.seen, self.unasked_seen = None, [], []
+                self._lost()
             case CreateTable(structure):
                 if self.table is not None:
                     raise KernelMoved("the table: File exists")

@@ -210,9 +210,13 @@ class NetlinkSocket:
                 break
         return bodies
 
-    def batch(self, subsystem: int, orders: Sequence[Order]) -> tuple[int, int] | None:
+    def batch(
+        self, subsystem: int, orders: Sequence[Order], *, commit: bool = True
+    ) -> tuple[int, int] | None:
         """Do all of ``orders`` as one transaction, or nothing. Returns the place of the first one
-        that was refused (-1: the transaction as a whole) and the errno; None: it was done."""
+        that was refused (-1: the transaction as a whole) and the errno; None: it was done.
+        ``commit`` False: only ask whether the kernel would. It undoes a transaction that has no
+        end."""
         begin = self._sequence + 1
         header = struct.pack("=BB", 0, 0) + struct.pack(">H", subsystem)
         parts = [_HEADER.pack(HEADER_BYTES + 4, _BATCH_BEGIN, NLM_F_REQUEST, begin, 0), header]
@@ -223,10 +227,11 @@ class NetlinkSocket:
             parts.append(_HEADER.pack(length, kind, asked, begin + 1 + place, 0))
             parts.append(payload + b"\0" * (-length % 4))
         self._sequence = begin + len(orders) + 1
-        parts += [
-            _HEADER.pack(HEADER_BYTES + 4, _BATCH_END, NLM_F_REQUEST, self._sequence, 0),
-            header,
-        ]
+        if commit:
+            parts += [
+                _HEADER.pack(HEADER_BYTES + 4, _BATCH_END, NLM_F_REQUEST, self._sequence, 0),
+                header,
+            ]
         self._send_all(b"".join(parts))
         return self._verdict(begin, begin + 1 + last)
 

@@ -57,6 +57,7 @@ from neti.ruleset.objects import (
     Transaction,
 )
 from neti.ruleset.set_names import SetName, group_set
+from neti.stage.leftovers import Call
 from neti.stage.shadow import Sighting
 from neti.text import printable
 
@@ -167,6 +168,9 @@ class NftablesDataplane:
 
     def unasked(self) -> list[Sighting]:
         return self._sightings.unasked()
+
+    def leftovers(self) -> list[Call]:
+        return self._sightings.leftovers()
 
     def _listing(self) -> Listing | None:
         """Nearly every look finds everything unchanged: then nothing that was read is parsed."""

@@ -51,6 +51,7 @@ from neti.ruleset.plan import (
 )
 from neti.ruleset.set_names import SetName
 from neti.ruleset.timed import Mended, TimedElements, peers_of
+from neti.stage.leftovers import Call
 from neti.stage.shadow import Sighting
 
 # How often to read the kernel and try, since an element can end, or another program can change the
@@ -95,13 +96,20 @@ class Reconciler:
         self.seen = seen
         self._grace_seconds = GRACE_SECONDS
         self._left: Enforcement | None = None  # what this process left in force; None: nothing yet
-        self._before_emptying: Callable[[], None] = lambda: None
-        self._emptied: Callable[[], None] = lambda: None
+        self._emptying: list[tuple[Callable[[], None], Callable[[], None]]] = []
 
     def on_emptying(self, before: Callable[[], None], done: Callable[[], None]) -> None:
-        """The shadow's sets go with the table: ``before`` is called right before that, ``done``
-        right after."""
-        self._before_emptying, self._emptied = before, done
+        """What the rules recorded goes with the table: ``before`` is called right before that,
+        ``done`` right after."""
+        self._emptying.append((before, done))
+
+    def _before_emptying(self) -> None:
+        for before, _ in self._emptying:
+            before()
+
+    def _emptied(self) -> None:
+        for _, done in self._emptying:
+            done()
 
     def expect_no_older_connections(self) -> None:
         """A new table gets no grace time: no connection can be older than it."""
@@ -112,6 +120,9 @@ class Reconciler:
 
     def unasked(self) -> list[Sighting]:
         return self._dataplane.unasked()
+
+    def leftovers(self) -> list[Call]:
+        return self._dataplane.leftovers()
 
     def read(self) -> KernelState:
         return self._dataplane.read()

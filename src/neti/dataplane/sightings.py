@@ -6,11 +6,14 @@ and the loop reads these every half minute. Constants: linux/netfilter/nf_tables
 
 import errno
 import struct
+import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Final
 
 from neti.dataplane.netlink import NETLINK_NETFILTER, NetlinkSocket, attribute, attributes
 from neti.ruleset.objects import FAMILY_TABLE, SEEN_SECONDS
+from neti.stage.leftovers import Call
 from neti.stage.shadow import PROTOCOLS, Port, Sighting, address_of
 
 _GET_SET_ELEMENTS: Final = (10 << 8) | 13
@@ -20,6 +23,17 @@ _KEY, _TIMEOUT, _EXPIRATION, _EXPRESSION = 1, 4, 5, 7
 _EXPRESSION_DATA: Final = 2
 _COUNTER_PACKETS: Final = 2
 _PROTOCOLS: Final = PROTOCOLS
+# A user's number takes 4 bytes, a control group's 8, both in this machine's byte order.
+_BY_GROUP, _BY_USER = 12, 4
+# Of each set: its name, and the bytes of who calls and of whom.
+_CALLERS: Final = (
+    ("leftover_by4", _BY_GROUP, 4),
+    ("leftover_by6", _BY_GROUP, 16),
+    ("leftover4", _BY_USER, 4),
+    ("leftover6", _BY_USER, 16),
+    ("leftover_in4", 4, 4),
+    ("leftover_in6", 16, 16),
+)
 
 
 class SightingsReader:
@@ -43,6 +57,25 @@ class SightingsReader:
     def unasked(self) -> list[Sighting]:
         """What came from members, and ``member_ports`` of the file do not admit."""
         return list(self._with_ports(_of_both("unasked")).values())
+
+    def leftovers(self) -> list[Call]:
+        """Who on this host called members by their real addresses."""
+        found: dict[tuple[str, bytes], Call] = {}
+        for name, who, width in _CALLERS:
+            for key, packets, idle in self._elements(name, who + width + 8):
+                protocol, port = _asked(key[who + width :])
+                call = Call(
+                    name.encode() + key,
+                    address_of(key[who : who + width]),
+                    *(protocol, port, packets, idle),
+                )
+                if name.startswith("leftover_in"):
+                    call = replace(call, container=address_of(key[:width]))
+                else:
+                    group = int.from_bytes(key[4:12], sys.byteorder) if who == _BY_GROUP else None
+                    call = replace(call, user=int.from_bytes(key[:4], sys.byteorder), group=group)
+                found[name, key] = call
+        return list(found.values())
 
     def _with_ports(self, sets: Iterable[tuple[str, int]]) -> dict[tuple[str, bytes], Sighting]:
         """By key, because a dump may list an element twice if the set changes meanwhile."""

@@ -75,11 +75,12 @@ def _listener(protocol: str, line: str) -> Listener | None:
     if words[3] != (_LISTEN if protocol == "tcp" else _UNCONNECTED):
         return None
     address, _, port = words[1].partition(":")
-    return Listener(protocol, int(port, 16), _address(address), inode=int(words[9]))
+    return Listener(protocol, int(port, 16), address_of_proc(address), inode=int(words[9]))
 
 
-def _address(text: str) -> IPAddress:
-    """In hex, each 32 bits in this machine's byte order. A mapped address is IPv4's."""
+def address_of_proc(text: str) -> IPAddress:
+    """As /proc/net has them: in hex, each 32 bits in this machine's byte order. A mapped address is
+    IPv4's."""
     packed = b"".join(
         struct.pack("=I", int(text[at : at + 8], 16)) for at in range(0, len(text), 8)
     )

@@ -7,7 +7,7 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Final, Protocol
 
-from neti.dataplane import interfaces
+from neti.dataplane import capabilities, interfaces
 from neti.dataplane.foreign import Dropping
 from neti.dataplane.foreign.look import ForeignTables
 from neti.dataplane.foreign.read import RulesReader
@@ -44,6 +44,9 @@ class Machine(Protocol):
 
     def others_judging_input(self) -> tuple[str, ...]:
         """Names of other tables that see packets before or beside our input chain."""
+
+    def control_groups(self) -> bool:
+        """Whether rules can tell by which control group (version 2) a packet was sent."""
 
     def foreign_drops(self) -> tuple[tuple[Dropping, ...], tuple[str, ...]]:
         """Other tables that drop what we let in; sentences about what cannot be told."""
@@ -85,6 +88,9 @@ class RealMachine:
         if network.legacy_iptables_in_use():
             found.add("iptables-legacy")
         return tuple(sorted(found))
+
+    def control_groups(self) -> bool:
+        return capabilities.control_groups()
 
     def foreign_drops(self) -> tuple[tuple[Dropping, ...], tuple[str, ...]]:
         return self._foreign.look(), self._foreign.untold

@@ -30,6 +30,7 @@ def surroundings(
         local_ports=machine.local_ports(),
         site=host.site,
         containers=own_containers(found, uplinks),
+        control_groups=machine.control_groups(),
     )
 
 

@@ -7,7 +7,14 @@ Must never do: write anything.
 from contextlib import closing
 
 from neti.agent import shadow_log
-from neti.agent.preview import finished, may_be_lost, seen_here, site_networks, whose
+from neti.agent.preview import (
+    finished,
+    may_be_lost,
+    seen_here,
+    site_networks,
+    sources_of,
+    whose,
+)
 from neti.clock import SteadyClock, SystemClock, boot_id
 from neti.dataplane.nftables import NftablesDataplane
 from neti.errors import DataplaneError, EntryError
@@ -37,7 +44,9 @@ def alone(settings: Settings, machine: str, *, everything: bool) -> Preview:
 
     view = View(
         listening=tuple(listeners()),
-        members=whose(members, "", record, admitted, seen_here(settings, site or settings.site)),
+        members=whose(
+            members, "", sources_of(record), admitted, seen_here(settings, site or settings.site)
+        ),
         site=site_networks(settings, site or settings.site or ""),
         accepted=accepted,
         opened=opened_by(settings),

@@ -12,6 +12,7 @@ from typing import Final
 
 from neti.model.settings import Settings
 from neti.ruleset import policy_gateway as gatewaying
+from neti.ruleset import policy_leftover as leftover
 from neti.ruleset import policy_members as membering
 from neti.ruleset import policy_require as requiring
 from neti.ruleset import policy_tunnel as tunneling
@@ -80,12 +81,14 @@ def structure(settings: Settings, surroundings: Surroundings) -> Structure:
     return Structure(
         (
             *SETS,
+            *leftover.sets(surroundings),
             *membering.sets(settings, surroundings),
             *tunneling.sets(settings, surroundings),
             *gatewaying.sets(settings, surroundings),
         ),
         (
             *early_chains(settings, surroundings),
+            *leftover.chains(settings, surroundings),
             *_translation(settings, whose, tunnel),
             _refusal(),
             *tunneling.tunnel_chains(settings, surroundings, whose),
@@ -117,11 +120,11 @@ def _translation(settings: Settings, whose: Whose, tunnel: Tunnel | None) -> Ite
     yield Chain(
         "translate_output",
         f"type nat hook output priority {NAT_PRIORITY}; policy accept;",
-        tuple(rules),
+        (*rules, leftover.AFTER_OUTPUT),
     )
     # Only for this machine's own containers. If we translated what comes from anywhere else, the
     # host would relay for strangers.
-    yield Chain("translate", None, tuple(rules))
+    yield Chain("translate", None, (*rules, leftover.AFTER_CONTAINERS))
     yield Chain(
         "translate_containers",
         f"type nat hook prerouting priority {NAT_PRIORITY}; policy accept;",

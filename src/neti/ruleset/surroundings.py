@@ -76,7 +76,8 @@ class Surroundings:
     to show to people; the rules go by kind, so a new container needs no new rules. ``tunnel``:
     None while the own overlay address is not known. ``gateway``: this host's part where sites are
     reached by gateways; None as well where none are. ``member_ports``: those in force on this host,
-    as they were confirmed last; the file's own may be others.
+    as they were confirmed last; the file's own may be others. ``control_groups``: the kernel can
+    tell by which control group (version 2) a packet was sent.
     """
 
     uplinks: tuple[str, ...]
@@ -88,6 +89,7 @@ class Surroundings:
     tunnel: Tunnel | None = None
     gateway: GatewayEnd | None = None
     member_ports: MemberPorts = None
+    control_groups: bool = False
     containers: tuple[str, ...] = field(default=(), compare=False)
 
     @property

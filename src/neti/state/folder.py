@@ -22,6 +22,7 @@ whole is used. Secrets (the session's password, WireGuard's private key) are in 
     clock.json         how the times in these files stand to the clocks
     shadow.jsonl       what reached this host and no rule lets in: see ``agent/shadow_log.py``
     unasked.jsonl      what came from members, and member_ports do not admit: likewise
+    leftovers.json     who here calls members by real addresses: see ``agent/leftover_log.py``
     accepted.json      ports that may be lost, said by ``neti preview --accept-losing``
     neti.yml.good      the configuration that was last in force, 0600
     overlay.json       this host's overlay address, for everybody: see ``state/public.py``

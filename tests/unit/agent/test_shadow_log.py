@@ -473,7 +473,8 @@ def test_a_member_is_named_for_addresses_that_are_its_own_here(
         id="b", site=site, private=IPv4Address("10.0.0.66"), public=None, overlay=IPv4Address(9)
     )
     seen_here = preview.seen_here(settings, "ec2")
-    found = preview.whose([other], "a", host.log.record, lambda _address: False, seen_here)
+    sources = preview.sources_of(host.log.record)
+    found = preview.whose([other], "a", sources, lambda _address: False, seen_here)
     assert [one.id for one in found.values()] == (["b"] if blamed else [])
 
 

@@ -1,0 +1,212 @@
+"""Who on this host still calls members by their real addresses: read from the kernel, and kept on
+disk in ``leftovers.json``.
+
+Must never do: keep the kernel from being put right, or overwrite a file of a newer version.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from neti import durable, files, log
+from neti.agent.core import Core
+from neti.agent.preview import seen_here, whose
+from neti.agent.record_file import put_newer_aside
+from neti.clock import SteadyClock
+from neti.control.server import Request
+from neti.dataplane.reconciler import Reconciler
+from neti.errors import DataplaneError
+from neti.fleet.former import FormerAddresses
+from neti.host.cgroups import ControlGroups
+from neti.model import IPAddress
+from neti.model.document import plain
+from neti.monitoring.leftovers import Leftover
+from neti.monitoring.leftovers import Leftovers as Shown
+from neti.ruleset.policy_leftover import MISSED
+from neti.stage.leftovers import Caller, Leftovers, Row, restored
+from neti.stage.shadow import address_of
+from neti.state.loaded import StateError
+from neti.state.records import FORMAT, is_newer
+
+FILE: Final = "leftovers.json"
+_AT_MOST: Final = 8 << 20
+_WRITE_EVERY: Final = 60.0
+EVERY: Final = 30.0  # seconds from one look to the next
+
+Whose = Callable[[set[bytes]], Mapping[bytes, str]]
+
+
+class LeftoverLog:
+    """Not thread-safe: the agent's loop owns it. ``whose``: who has, or had, an address. ``ours``:
+    whether a call is the agent's own. ``fault``: why the last look failed, or None. ``faults``:
+    what could not be read from disk. ``missed``: connections for which the kernel had no room."""
+
+    def __init__(
+        self,
+        folder: Path,
+        machine: str,
+        reconciler: Reconciler,
+        steady: SteadyClock,
+        *,
+        whose: Whose,
+    ) -> None:
+        self._path = folder / FILE
+        self._machine = machine
+        self._reconciler = reconciler
+        self.steady = steady
+        self._whose = whose
+        self._groups = ControlGroups()
+        self.fault: str | None = None
+        self.missed = 0
+        self.account, self.faults = read(folder, machine, steady)
+        for sentence in self.faults:
+            log.warning("state_fault", what=sentence)
+        self._written_at = steady.now()
+        reconciler.on_emptying(self._last_look, self._emptied)
+
+    def sample(self) -> None:
+        """Merge what the kernel holds now."""
+        try:
+            calls = self._reconciler.leftovers()
+            self.missed = self._reconciler.counters().get(MISSED, 0)
+        except DataplaneError as error:
+            if self.fault is None:
+                log.warning("leftovers_not_read", what=str(error))
+            self.fault = str(error)
+            return
+        self.fault = None
+        self.account.take(calls, self.steady.now(), whose=self._whose, named=self._groups.named)
+
+    def tick(self) -> None:
+        """A look, and a write when one is due. Raises StateError."""
+        self.sample()
+        since = self.steady.now() - self._written_at
+        if not 0 <= since < _WRITE_EVERY:
+            self.write()
+
+    def stop(self) -> None:
+        """The last look, on disk. Raises StateError."""
+        self.sample()
+        self.write()
+
+    def write(self) -> None:
+        """All of it, if anything changed. Raises StateError."""
+        if not self.account.changed:
+            return
+        self._written_at = self.steady.now()
+        head = {"machine": self._machine, "format": FORMAT}
+        try:
+            put_newer_aside(self._path)
+            written = durable.line({**head, **self.account.snapshot()})
+            durable.replace(self._path, written, 0o640)
+        except OSError as error:
+            self.account.changed = True
+            raise StateError(f"{self._path}: cannot be written: {error.strerror}") from error
+
+    def _last_look(self) -> None:
+        """The sets are about to go, and nothing may prevent that."""
+        try:
+            self.stop()
+        except StateError as error:
+            log.warning("leftovers_not_written", what=str(error))
+
+    def _emptied(self) -> None:
+        self.account.emptied()
+
+
+def read(folder: Path, machine: str, steady: SteadyClock) -> tuple[Leftovers, list[str]]:
+    """What is on disk, its times as the steady clock counts now; and what could not be used."""
+    path, anew = folder / FILE, "the record of leftovers begins anew"
+    account = Leftovers(steady.now())
+    try:
+        document = durable.checked(files.read(path, _AT_MOST))
+        if document.get("machine") != machine:
+            return account, [f"{path}: was written on another machine and is not used; {anew}"]
+        if is_newer(document.get("format", FORMAT)):
+            return account, [
+                f"{path}: written by another version of Neti: not used, and kept; {anew}"
+            ]
+        held = restored(document)
+    except FileNotFoundError:
+        return account, []
+    except OSError as error:
+        return account, [f"{path}: cannot be read: {error.strerror}; {anew}"]
+    except ValueError:
+        return account, [f"{path}: is torn or edited; {anew}"]
+    held.move(steady.shift(held.latest()))
+    return held, []
+
+
+def shown(
+    account: Leftovers,
+    steady: SteadyClock,
+    overlay_of: Callable[[str], str | None],
+    *,
+    agent: bool,
+    missed: int = 0,
+    faults: tuple[str, ...] = (),
+) -> Shown:
+    """``overlay_of``: a member's present overlay address, by its id; None: it is none now."""
+
+    def told(caller: Caller, row: Row) -> Leftover:
+        return Leftover(
+            member=row.member,
+            address=str(address_of(caller.dest)),
+            protocol=caller.protocol,
+            port=caller.port,
+            overlay=overlay_of(row.member),
+            uid=None if caller.user < 0 else caller.user,
+            group=caller.group,
+            container=str(address_of(caller.container)) if caller.container else None,
+            calls=row.calls,
+            first=steady.shown(row.first),
+            last=steady.shown(row.last),
+        )
+
+    ranked = sorted(account.rows.items(), key=lambda one: (-one[1].calls, -one[1].last, one[0]))
+    return Shown(
+        agent=agent,
+        since=steady.shown(account.since),
+        now=steady.shown(steady.now()),
+        rows=tuple(told(caller, row) for caller, row in ranked),
+        missed=missed,
+        faults=faults,
+    )
+
+
+def owners(core: Core, former: FormerAddresses, wanted: set[bytes]) -> dict[bytes, str]:
+    """The ids of those who have these addresses, or had them last."""
+    seen = seen_here(core.settings, core.host.site)
+    elements = core.members.elements
+
+    def admitted(address: IPAddress) -> bool:
+        return elements.wants("peers4" if address.version == 4 else "peers6", str(address))
+
+    members = core.members.fleet.members.values()
+    found = {
+        one: held.id for one, held in whose(members, core.host.id, wanted, admitted, seen).items()
+    }
+    for packed in wanted - found.keys():
+        if (had := former.of(packed, seen)) is not None:
+            found[packed] = had.member.id
+    return found
+
+
+def answer(core: Core, log_: LeftoverLog, request: Request) -> None:
+    """The control command."""
+    members = core.members.fleet.members
+
+    def overlay_of(host_id: str) -> str | None:
+        return str(members[host_id].overlay) if host_id in members else None
+
+    log_.sample()
+    fault = (f"the kernel's record cannot be read: {log_.fault}",) if log_.fault else ()
+    found = shown(
+        log_.account,
+        log_.steady,
+        overlay_of,
+        agent=True,
+        missed=log_.missed,
+        faults=(*fault, *log_.faults),
+    )
+    request.succeed(plain(found))
