@@ -16,11 +16,11 @@ from neti.cli.common import (
     settings_in_force,
 )
 from neti.cli.ending import if_interrupted
+from neti.cli.group_words import document, doubtful, of_line
 from neti.cli.output import explain, print_json, say
 from neti.config import load
 from neti.errors import NetiError
 from neti.fleet import group_edits
-from neti.fleet.attendance import moment
 from neti.host import caller
 from neti.model.groups import EVERY_MEMBER
 from neti.oneshot import grouping
@@ -196,7 +196,7 @@ def _change(
     if as_json:
         print_json(
             {
-                **_document(done.after, name),
+                **document(done.after, name),
                 "edition": edition,
                 "changed": done.changed and not dry_run,
                 "dry_run": dry_run,
@@ -241,16 +241,20 @@ def _say_changed(name: str, done: Changed, dry_run: bool) -> None:
 @config_option
 @json_option
 def list_groups(config: Path, as_json: bool) -> None:
-    """List the groups, with how many registered members are in each."""
+    """List the groups, with how many registered members are in each.
+
+    Ids that nobody has, and patterns that fit nobody, are counted: they may be typos.
+    """
     seen = _seen(config)
     if as_json:
-        every = [_document(seen, name) for name in sorted(seen.groups.lines)]
+        every = [document(seen, name) for name in sorted(seen.groups.lines)]
         print_json({"edition": seen.groups.edition, "groups": every})
         return
     width = max(map(len, seen.groups.lines), default=0)
     for name, ids in seen.who.items():
         said = counted(len(ids), "member")
-        say(f"{name:<{width}}  {said:<11}  {counted(len(seen.groups.lines[name]), 'line')}")
+        lines = counted(len(seen.groups.lines[name]), "line")
+        say(f"{name:<{width}}  {said:<11}  {lines}{doubtful(seen, name)}")
     say(counted(len(seen.who), "group"))
 
 
@@ -259,39 +263,27 @@ def list_groups(config: Path, as_json: bool) -> None:
 @config_option
 @json_option
 def show(name: str, config: Path, as_json: bool) -> None:
-    """Show the lines of a group, and the members that are in it."""
+    """Show the lines of a group, whom each takes in, and the members that are in it.
+
+    An id that nobody has, because no host was ever registered under it or its lease was released,
+    is named as that, and so is a pattern that fits nobody.
+    """
     if name == EVERY_MEMBER:
         raise NetiError(f"group {name} is every member, and has no lines\n→ neti fleet")
-    seen = _seen(config)
+    seen = _seen(config, name)
     if name not in seen.groups.lines:
         there = f"there are {some(seen.groups.lines.keys())}" if seen.who else "there are none"
         raise NetiError(f"no group is called {printable(name)}; {there}\n→ neti group list")
     if as_json:
-        print_json({"edition": seen.groups.edition, **_document(seen, name)})
+        print_json({"edition": seen.groups.edition, **document(seen, name)})
         return
-    for line in seen.groups.lines[name]:
-        of_site = f"  of site {line.site}" if line.site else ""
-        over = line.until is not None and line.until <= time.time()
-        until = f"  {'ended' if over else 'until'} {moment(line.until)}" if line.until else ""
-        say(f"  {line.pattern}{of_site}{until}")
+    for line, taken in zip(seen.groups.lines[name], seen.taken_in[name], strict=True):
+        say(of_line(seen, line, taken))
     ids = seen.who[name]
     say(f"{counted(len(ids), 'member')}: {some(ids)}" if ids else "0 members")
 
 
-def _seen(config: Path) -> Seen:
+def _seen(config: Path, name: str | None = None) -> Seen:
     settings = settings_in_force(config)
     with registry_of(settings) as registry:
-        return grouping.look(settings, registry, time.time())
-
-
-def _document(seen: Seen, name: str) -> dict[str, Any]:
-    lines = seen.groups.lines.get(name)
-    return {
-        "group": name,
-        "lines": None
-        if lines is None
-        else [
-            {"id": line.pattern, "site": line.site or None, "until": line.until} for line in lines
-        ],
-        "members": list(seen.who.get(name, ())),
-    }
+        return grouping.look(settings, registry, time.time(), name)

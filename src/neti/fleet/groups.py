@@ -5,7 +5,7 @@ Only its id, which an operator admitted, and the site that it is believed to be 
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -101,6 +101,19 @@ class TakenOut:
         return f"{self.gone} of the {self.before} members of group {self.group}"
 
 
+def taken_in(
+    lines: Sequence[GroupLine], members: Iterable[Member], now: float
+) -> list[tuple[str, ...]]:
+    """By line, in their order: the ids of ``members`` that it takes in, sorted; none by a line that
+    has ended. ``now``: Unix seconds."""
+    places = {str(n): tuple(_standing((line,), now)) for n, line in enumerate(lines)}
+    lookup, found = _Lookup(places), [list[str]() for _ in lines]
+    for member in members:
+        for place in lookup.of(member):
+            found[int(place)].append(member.id)
+    return [tuple(sorted(ids)) for ids in found]
+
+
 def without(groups: Groups, old: str, new: str, site: str | None, now: float) -> tuple[str, ...]:
     """Groups with a line for id ``old`` and none for ``new``, sorted: who takes the other's place
     is not in them. ``site``: that of ``new``; None: not known, and then lines of any site count.
@@ -119,7 +132,7 @@ def without(groups: Groups, old: str, new: str, site: str | None, now: float) ->
 
 
 def _standing(lines: Iterable[GroupLine], now: float) -> Iterable[GroupLine]:
-    return (line for line in lines if line.until is None or line.until > now)
+    return (line for line in lines if not line.has_ended(now))
 
 
 class _Lookup:

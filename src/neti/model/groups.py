@@ -29,6 +29,10 @@ class GroupLine:
     def is_pattern(self) -> bool:
         return "*" in self.pattern or "?" in self.pattern
 
+    def has_ended(self, now: float) -> bool:
+        """``now``: Unix seconds."""
+        return self.until is not None and self.until <= now
+
 
 @dataclass(frozen=True, slots=True)
 class Groups:

@@ -4,14 +4,15 @@ Must never do: write them but by compare-and-set, or let a pattern stand where a
 certificate may begin a host under an id of their choice.
 """
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
 
 from neti.errors import NetiError
 from neti.fleet.group_edits import Lines, next_edition
-from neti.fleet.groups import GroupIndex, without
+from neti.fleet.groups import GroupIndex, taken_in, without
+from neti.fleet.registered import Registered
 from neti.model import Member
-from neti.model.groups import Groups
+from neti.model.groups import GroupLine, Groups
 from neti.model.settings import Settings
 from neti.oneshot import registered
 from neti.registry import OperatorRegistry
@@ -26,11 +27,19 @@ Edit = Callable[[Groups], dict[str, Lines]]
 @dataclass(frozen=True, slots=True)
 class Seen:
     """``who``: by group the ids of registered members that are in it now, sorted. ``unsure``: on
-    what else membership in a group rests, with the next step; empty: on operators alone."""
+    what else membership in a group rests, with the next step; empty: on operators alone.
+    ``taken_in``: of the groups that were looked at, the same by line, in the lines' order.
+    ``sites``: of the members that lines name by id. ``unheard_of``: ids in lines that nobody has:
+    no host is registered under them or has a lease, and no operator admitted one. ``released``:
+    those with a record, but no lease any more, and no host."""
 
     groups: Groups
     who: Mapping[str, tuple[str, ...]]
     unsure: str = ""
+    taken_in: Mapping[str, Sequence[tuple[str, ...]]] = field(default_factory=dict)
+    sites: Mapping[str, str] = field(default_factory=dict)
+    unheard_of: frozenset[str] = frozenset()
+    released: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +54,34 @@ class Changed:
     unheard_of: tuple[str, ...] = ()
 
 
-def look(settings: Settings, registry: OperatorRegistry, now: float) -> Seen:
-    """``now``: Unix seconds. Raises GroupsUnreadable."""
+def look(
+    settings: Settings, registry: OperatorRegistry, now: float, name: str | None = None
+) -> Seen:
+    """At all groups, or the lines of one. ``now``: Unix seconds. Raises GroupsUnreadable."""
     groups = decode(registry.setting("groups"))
-    return _seen(groups, registered.read(settings, registry).members, now)
+    fleet = registered.read(settings, registry)
+    members = fleet.members
+    lines = groups.lines if name is None else {name: groups.lines.get(name, ())}
+    ids = _named(line for of in lines.values() for line in of if not line.has_ended(now))
+    missing = ids - members.keys() - fleet.present
+    unheard_of = _unheard_of(missing, fleet, registry.records)
+    holders = frozenset(registry.leases().values()) if missing else frozenset()
+    return replace(
+        _seen(groups, members, now),
+        taken_in={one: taken_in(of, members.values(), now) for one, of in lines.items()},
+        sites={one: members[one].site for one in ids & members.keys()},
+        unheard_of=unheard_of,
+        released=frozenset(missing - holders - unheard_of),
+    )
+
+
+def _unheard_of(
+    ids: Set[str],
+    fleet: Registered,
+    records: Callable[[Iterable[str]], Mapping[str, object]],
+) -> frozenset[str]:
+    missing = ids - fleet.members.keys() - fleet.leases.keys() - fleet.present
+    return frozenset(missing - records(missing).keys()) if missing else frozenset()
 
 
 def left_behind(registry: OperatorRegistry, old: str, new: str, now: float) -> tuple[str, ...]:
@@ -125,8 +158,8 @@ def change(
     """Raises NetiError, and then nothing has been changed."""
     fleet = registered.read(settings, registry)
     members, ids = fleet.members, _ids(edit, registry, name)
-    known = frozenset(registry.records(ids).keys())
-    trust = _Trust.of(settings, registry, known)
+    held = registry.records(ids)
+    trust = _Trust.of(settings, registry, frozenset(held))
     done: list[Changed] = []
 
     def replaced(raw: bytes | None) -> bytes | None:
@@ -148,14 +181,15 @@ def change(
         last,
         changed=any(one.changed for one in done),
         after=seen,
-        unheard_of=tuple(
-            sorted(ids - known - members.keys() - fleet.leases.keys() - fleet.present)
-        ),
+        unheard_of=tuple(sorted(_unheard_of(ids, fleet, lambda _ids: held))),
     )
 
 
 def _ids(edit: Edit, registry: OperatorRegistry, name: str) -> set[str]:
-    lines = edit(decode(registry.setting("groups"))).get(name, ())
+    return _named(edit(decode(registry.setting("groups"))).get(name, ()))
+
+
+def _named(lines: Iterable[GroupLine]) -> set[str]:
     return {line.pattern for line in lines if not line.is_pattern}
 
 

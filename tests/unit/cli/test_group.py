@@ -12,11 +12,16 @@ import pytest
 from click.testing import CliRunner, Result
 
 from neti.cli import cli
+from neti.cli.group_words import doubtful, of_line
+from neti.config import load
 from neti.fleet.followed_groups import FollowedGroups, judged
 from neti.model import Member, entry
 from neti.model.groups import GroupLine, Groups
+from neti.oneshot import grouping
 from neti.registry.embedded.registry import EmbeddedRegistry
 from neti.registry.groups import decode, encode
+from neti.registry.memory import MemoryRegistry, MemoryServer
+from neti.registry.record import HostRecord
 
 
 @pytest.fixture(name="config")
@@ -225,6 +230,58 @@ def test_an_id_that_nobody_has_is_named(config: Path, registry: EmbeddedRegistry
     assert "nobody is registered" not in run(config, "delete", "db").output
 
 
+def test_each_line_says_whom_it_takes_in(config: Path, registry: EmbeddedRegistry) -> None:
+    """An id that nobody has is told apart from one whose host is away or elsewhere, and a pattern
+    that fits nobody is named."""
+    registry.acquire("db-7", IPv4Network("192.168.0.0/18"))
+    told(config, "set", "db", "db-1", "db-7", "ec2-99", "db-*", "web-*")
+    told(config, "add", "db", "db-6", "--site", "dc")
+    ended = (
+        *held(registry).lines["db"],
+        GroupLine("gone-1", until=1.0),
+        GroupLine("x*", until=1.0),
+    )
+    registry.change_setting("groups", encode(Groups({"db": ended, "app": ()}, 1 << 40)))
+    *lines, _ = run(config, "show", "db").stdout.splitlines()
+    assert lines[:6] == [
+        "  db-1  registered",
+        "  db-7  not registered now",
+        "  ec2-99  nobody has this id",
+        "  db-*  6 members: db-1, db-2, db-3, db-4, db-5, db-6",
+        "  web-*  fits nobody",
+        "  db-6  of site dc  nobody: it is of site vpc",
+    ]
+    assert [line.split()[:2] for line in lines[6:]] == [["gone-1", "ended"], ["x*", "ended"]]
+    assert not any("nobody" in line for line in lines[6:])
+    shown = told(config, "show", "db")
+    assert shown["unheard_of"] == ["ec2-99"]
+    assert [len(line["members"]) for line in shown["lines"]] == [1, 0, 0, 6, 0, 0, 0, 0]
+    said = run(config, "list").stdout.splitlines()
+    assert said[1].endswith("8 lines  1 id that nobody has, 1 pattern that fits nobody")
+    assert said[0].endswith("0 lines")
+    registry.release("db-7")
+    assert "  db-7  nobody has this id" in run(config, "show", "db").stdout
+
+
+def test_an_id_whose_lease_was_released_is_told_apart_from_a_typo(config: Path) -> None:
+    """Where members may not begin a host, its record stays, with its owner."""
+    server = MemoryServer()
+    server.put_record("old-1", HostRecord())
+    server.put_record("to-come-1", HostRecord())
+    registry = MemoryRegistry(server)
+    registry.acquire("to-come-1", IPv4Network("192.168.0.0/18"))
+    named = tuple(map(GroupLine, ("old-1", "to-come-1", "typo-1")))
+    registry.change_setting("groups", encode(Groups({"db": named}, 1)))
+    seen = grouping.look(load(config), registry, time.time())
+    assert (set(seen.released), set(seen.unheard_of)) == ({"old-1"}, {"typo-1"})
+    assert [of_line(seen, line, ()) for line in named] == [
+        "  old-1  released: nobody has this id any more",
+        "  to-come-1  not registered now",
+        "  typo-1  nobody has this id",
+    ]
+    assert doubtful(seen, "db") == "  2 ids that nobody has"
+
+
 def test_lists_and_shows(config: Path, registry: EmbeddedRegistry) -> None:
     assert run(config, "list").stdout == "0 groups\n"
     told(config, "set", "db", "db-?", "--site", "dc")
@@ -236,12 +293,24 @@ def test_lists_and_shows(config: Path, registry: EmbeddedRegistry) -> None:
         ["2", "groups"],
     ]
     shown = run(config, "show", "db").stdout.splitlines()
-    assert shown == ["  db-?  of site dc", "5 members: db-1, db-2, db-3, db-4, db-5"]
+    assert shown == [
+        "  db-?  of site dc  5 members: db-1, db-2, db-3, db-4, db-5",
+        "5 members: db-1, db-2, db-3, db-4, db-5",
+    ]
     every = told(config, "list")
     assert every["groups"][1] == {
         "group": "db",
-        "lines": [{"id": "db-?", "site": "dc", "until": None}],
+        "lines": [
+            {
+                "id": "db-?",
+                "site": "dc",
+                "until": None,
+                "members": ["db-1", "db-2", "db-3", "db-4", "db-5"],
+            }
+        ],
         "members": ["db-1", "db-2", "db-3", "db-4", "db-5"],
+        "unheard_of": [],
+        "released": [],
     }
     assert told(config, "show", "db") == {"edition": every["edition"], **every["groups"][1]}
     gone = run(config, "delete", "backup")

@@ -1,0 +1,76 @@
+"""What ``neti group list`` and ``show`` say of a group's lines, in words and for programs."""
+
+import time
+from collections.abc import Sequence, Set
+from typing import Any
+
+from neti.fleet.attendance import moment
+from neti.model.groups import GroupLine
+from neti.oneshot.grouping import Seen
+from neti.words import counted, some
+
+
+def doubtful(seen: Seen, name: str) -> str:
+    lines = seen.groups.lines[name]
+    fits = zip(lines, seen.taken_in[name], strict=True)
+    vain = sum(line.is_pattern and not ids for line, ids in fits if not _is_over(line))
+    unheard = len(_nobodys(seen, name, seen.unheard_of | seen.released))
+    said = [f"{counted(unheard, 'id')} that nobody has"] if unheard else []
+    said += (
+        [f"{counted(vain, 'pattern')} that {'fits' if vain == 1 else 'fit'} nobody"] if vain else []
+    )
+    return f"  {', '.join(said)}" if said else ""
+
+
+def of_line(seen: Seen, line: GroupLine, taken: Sequence[str]) -> str:
+    """``taken``: whom it takes in."""
+    text = f"  {line.pattern}"
+    if line.site:
+        text += f"  of site {line.site}"
+    if line.until:
+        text += f"  {'ended' if _is_over(line) else 'until'} {moment(line.until)}"
+    return text + _taken_in(seen, line, taken)
+
+
+def _taken_in(seen: Seen, line: GroupLine, taken: Sequence[str]) -> str:
+    if _is_over(line):
+        return ""
+    if line.is_pattern:
+        return f"  {counted(len(taken), 'member')}: {some(taken)}" if taken else "  fits nobody"
+    if taken:
+        return "  registered"
+    if line.pattern in seen.sites:
+        return f"  nobody: it is of site {seen.sites[line.pattern]}"
+    if line.pattern in seen.released:
+        return "  released: nobody has this id any more"
+    return "  nobody has this id" if line.pattern in seen.unheard_of else "  not registered now"
+
+
+def _is_over(line: GroupLine) -> bool:
+    return line.has_ended(time.time())
+
+
+def _nobodys(seen: Seen, name: str, ids: Set[str]) -> list[str]:
+    """Of ``ids`` those that the group's lines name."""
+    of = (line for line in seen.groups.lines.get(name, ()) if not _is_over(line))
+    return sorted({line.pattern for line in of} & ids)
+
+
+def document(seen: Seen, name: str) -> dict[str, Any]:
+    """Whom lines take in only where they were looked at."""
+    lines = seen.groups.lines.get(name)
+    told: dict[str, Any] = {
+        "group": name,
+        "lines": None
+        if lines is None
+        else [
+            {"id": line.pattern, "site": line.site or None, "until": line.until} for line in lines
+        ],
+        "members": list(seen.who.get(name, ())),
+    }
+    if lines is not None and name in seen.taken_in:
+        for line, ids in zip(told["lines"], seen.taken_in[name], strict=True):
+            line["members"] = list(ids)
+        told["unheard_of"] = _nobodys(seen, name, seen.unheard_of)
+        told["released"] = _nobodys(seen, name, seen.released)
+    return told
