@@ -58,7 +58,7 @@ from neti.ruleset.objects import (
 from neti.ruleset.plan import plan
 from neti.ruleset.policy import structure
 from neti.ruleset.replace import replacement
-from neti.ruleset.set_names import SetName, group_sets
+from neti.ruleset.set_names import SetName, group_sets, opening_set_of
 from neti.ruleset.surroundings import Surroundings
 
 SETTINGS = Settings(path=Path("neti.yml"))
@@ -92,6 +92,8 @@ GROUPED = structure(
 OTHER_GROUPS = structure(
     replace(SETTINGS, member_ports=(MemberPort(("app", "late"), "tcp", 5432, 5432),)), ETH
 )
+OPENED = structure(SETTINGS, replace(ETH, openings=((4, 24), (6, 128))))
+NET4, HOST6 = opening_set_of(4, 24), opening_set_of(6, 128)
 # What the sets hold that not every table has, where that is no IPv4 address.
 _OF_OPTIONAL: dict[SetName, dict[str, str]] = {
     "clear6": {"2001:db8::1": ""},
@@ -188,6 +190,27 @@ def test_what_was_written_is_read(dataplane: Dataplane) -> None:
         assert held.keys() == keys
         assert all(300 < left <= 600 for left in held.values())
     assert state.enforce == {}
+
+
+def test_what_is_open_for_a_time(dataplane: Dataplane) -> None:
+    """Keys of three parts, in the same words; and what is not there is refused."""
+    keys = {"203.0.113.0 . tcp . 5432": 600, "203.0.113.0 . udp . 1": 600}
+    keys6 = {"2001:db8::9 . tcp . 65535": 600}
+    apply(dataplane, CreateTable(OPENED), AddTimed(NET4, keys), AddTimed(HOST6, keys6))
+    timed = dataplane.read().timed
+    assert [timed[where].keys() for where in (NET4, HOST6)] == [keys.keys(), keys6.keys()]
+    assert all(300 < left <= 600 for where in (NET4, HOST6) for left in timed[where].values())
+    for wrong in (
+        AddTimed(NET4, {"203.0.113.0 . udp . 1": 5}),
+        AddTimed(opening_set_of(4, 32), {"203.0.113.9 . tcp . 5432": 5}),
+        DeleteElements(NET4, ("203.0.113.0 . tcp . 5433",)),
+    ):
+        with pytest.raises(KernelMoved):
+            apply(dataplane, wrong)
+    apply(dataplane, DeleteElements(NET4, tuple(keys)), AddTimed(NET4, dict.fromkeys(keys, 60)))
+    assert all(left <= 60 for left in dataplane.timed(NET4).values())
+    apply(dataplane, DeleteTable(), CreateTable(STRUCTURE))
+    assert NET4 not in dataplane.read().timed
 
 
 @pytest.mark.parametrize(

@@ -186,7 +186,7 @@ class Box:
         worker = InlineWorker(self._tell)
         seen = loaded.itself.structure
         outside = Outside(
-            reconciler=Reconciler(self.dataplane, self.connections, seen),
+            reconciler=Reconciler(self.dataplane, self.connections, seen, self.world.clock),
             machine=self.machine,
             connections=self.connections,
             probe_registry=self._probe,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from neti import log
 from neti.agent import explaining, figures, in_the_clear, leftover_log, preview, status
+from neti.agent.opening import unrecorded
 from neti.agent.preview_members import members_kept_out
 from neti.control.server import Request
 from neti.errors import NetiError
@@ -40,8 +41,12 @@ def answer(agent: "Agent", request: Request) -> None:
             agent.journal.former,
             in_the_clear.look(core),
             partial(members_kept_out, core),
+            tuple(unrecorded(core)),
         ),
         "leftovers": lambda r: leftover_log.answer(core, agent.leftovers, r),
+        "open": agent.opening.open,
+        "close": agent.opening.close,
+        "opened": agent.opening.opened,
         "explain": lambda r: explaining.answer(core, r),
         "explain_many": lambda r: explaining.answer_many(core, r),
         "reload": agent.reloading.answer,

@@ -17,6 +17,7 @@ from neti.agent.grouping import Grouping
 from neti.agent.in_step import InStep
 from neti.agent.others_keys import OthersKeys
 from neti.agent.own_key import OwnKey
+from neti.agent.own_openings import OwnOpenings
 from neti.agent.own_stage import OwnStage
 from neti.agent.probe_socket import ProbeDoor
 from neti.agent.settings_live import LiveSettings
@@ -136,6 +137,7 @@ class Core:
         self.down = Down(out.folder, out.reconciler, self.disk, taken_away=self._taken_away)
         self.in_step = InStep(self.since())
         self.stage = OwnStage(self, loaded.record or Record())
+        self.openings = OwnOpenings(self, loaded.openings)
         self.own_key = OwnKey(self)
         self.others_keys = OthersKeys(self)
         self.grouping = Grouping(self, loaded.groups)

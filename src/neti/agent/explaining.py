@@ -13,18 +13,30 @@ from neti.agent.kept_out import ADDRESSES, packed, peers_at
 from neti.agent.preview import refused_of
 from neti.control.server import Request
 from neti.errors import NetiError
+from neti.fleet.attendance import moment
 from neti.model import IPAddress, Member
 from neti.model.document import plain
 from neti.monitoring.explained import Answer, Pair
 from neti.ruleset.member_ports import Proto
 from neti.ruleset.reach import elements_of
 from neti.ruleset.set_names import SetName
-from neti.stage.explain import Known, explain
+from neti.stage.explain import Explained, Known, explain
 from neti.stage.kept_out import Peer
 from neti.stage.shadow import parse_port
 from neti.text import printable
 
 HERE: Final = "here"
+
+
+def addresses(core: Core, name: str) -> list[IPAddress]:
+    """From which a member, or an address, comes to this host. A member's overlay address stands for
+    it. Raises NetiError for a name that is neither."""
+    return list(_addresses(core, name))
+
+
+def judged(core: Core, source: IPAddress, proto: Proto, port: int) -> Explained:
+    """Whether a first packet from there gets in."""
+    return Asked(core, proto, port).judged(source)
 
 
 def answer(core: Core, request: Request) -> None:
@@ -78,7 +90,7 @@ class Asked:
         return known
 
     def known(self, source: str, dest: str) -> Pair:
-        here = _is_own(self._core, dest)
+        here = is_own(self._core, dest)
         return Pair(
             source=source,
             dest=dest,
@@ -91,19 +103,24 @@ class Asked:
         )
 
     def _answers(self, source: str) -> Iterator[Answer]:
-        if _is_own(self._core, source):
+        if is_own(self._core, source):
             yield self._answer(None)
             return
         for address in _addresses(self._core, source):
             yield self._answer(address)
 
     def _answer(self, address: IPAddress | None) -> Answer:
+        found, shown = self.judged(address), None if address is None else str(address)
+        return Answer(address=shown, admitted=found.admitted, by=found.by, ahead=found.ahead)
+
+    def judged(self, address: IPAddress | None) -> Explained:
+        """``address``: None for this host itself."""
         core = self._core
         peers = self._peers
         if peers is None:
             peers = peers_at(core, {address.packed}) if address is not None else {}
         at = peers.get(address.packed, ()) if address is not None else ()
-        found = explain(
+        return explain(
             Known(
                 settings=core.settings,
                 source=address,
@@ -117,11 +134,13 @@ class Asked:
                 narrows=core.stage.narrows,
                 tunnel=core.members.overlay is not None,
                 answers=address is not None and self._is_an_answer(address),
+                openings=tuple(
+                    (one, moment(core.steady.shown(one.until)))
+                    for one in core.openings.decided.to(address)
+                ),
                 stage=core.stage.word,
             )
         )
-        shown = None if address is None else str(address)
-        return Answer(address=shown, admitted=found.admitted, by=found.by, ahead=found.ahead)
 
     def _is_an_answer(self, address: IPAddress) -> bool:
         """As chain ``removed`` takes it (``neti.ruleset.policy_judge``)."""
@@ -136,14 +155,14 @@ class Asked:
     def _elsewhere(self, source: str, dest: str) -> Iterator[str]:
         core = self._core
         asked = f"{self._port} --udp" if self._proto == "udp" else str(self._port)
-        asker = core.host.id if _is_own(core, source) else source
+        asker = core.host.id if is_own(core, source) else source
         yield (
             f"whom {dest} lets in is in its own neti.yml, which no other host knows: run 'neti "
             f"explain {asker} here {asked}' there"
         )
         for name in (asker, dest):
             member = _member(core, name)
-            if member is None and not _is_own(core, name):
+            if member is None and not is_own(core, name):
                 yield f"{name} is no member that this host knows"
                 continue
             if not core.members.groups.known:
@@ -152,12 +171,13 @@ class Asked:
             known = member if member is not None else core.members.fleet.members.get(core.host.id)
             groups = core.grouping.every().of(known) if known is not None else ()
             yield f"{name} is in {', '.join(groups) or 'no group'}"
-        if _is_own(core, source) and (member := _member(core, dest)) is not None:
+        if is_own(core, source) and (member := _member(core, dest)) is not None:
             road = core.members.road_of(member).value
             yield f"this host reaches {dest} by the road: {road} ('neti verify {member.id}')"
 
 
-def _is_own(core: Core, name: str) -> bool:
+def is_own(core: Core, name: str) -> bool:
+    """Whether this host itself is meant."""
     host, overlay = core.host, core.members.overlay
     own = (host.private, *((host.public,) if host.public else ()), *host.more)
     address = _address(name)

@@ -48,6 +48,7 @@ def figures(agent: "Agent") -> Figures:
         conntrack=Conntrack(_number("nf_conntrack_count"), _number("nf_conntrack_max")),
         encryption=encryption.shown(core, agent.roads),
         member_ports=core.stage.ports,
+        openings=len(core.openings.held),
     )
 
 

@@ -75,6 +75,7 @@ class Footing:
         core.disk.keep("self.json", lambda: folder.save_self(core.disk.itself))
         core.own_key.write_again()
         core.grouping.write_again()
+        core.openings.write_again()
         core.disk.keep("guard.json", lambda: folder.save_window(core.guard.window))
         core.disk.keep("clock.json", lambda: folder.save_clock(core.steady.mark()))
         if core.members.known:

@@ -33,6 +33,7 @@ def said_of_itself(core: Core, config_read: int | None) -> Document:
         tunnel_port=core.settings.tunnel_port if core.own_key.wanted else None,
         member_ports=core.stage.ports.replace(" ", "-"),
         gateways=gateways_named({s.name: s.gateways for s in core.settings.sites.values()}),
+        openings=len(core.openings.held),
         down=_down(core),
         relaxed=_relaxed(core),
         labels=core.settings.labels,

@@ -12,6 +12,7 @@ from neti import log
 from neti.agent.core import Core
 from neti.clock import Mark, SteadyClock
 from neti.fleet.remembered import Remembered
+from neti.model.openings import Openings
 from neti.stage import stages
 from neti.state.loaded import Loaded
 
@@ -24,6 +25,7 @@ def rebased(loaded: Loaded, steady: SteadyClock) -> Loaded:
     only those that lie in the future: a file that could not be written after an earlier move must
     not make the times in the others older than they are. Future times are no further away than they
     were."""
+    loaded.openings = openings_now(loaded.openings, steady)
     if loaded.record is not None:
         loaded.record = stages.moved(loaded.record, 0.0, steady.now())
     times = [*loaded.window.values()]
@@ -41,6 +43,11 @@ def rebased(loaded: Loaded, steady: SteadyClock) -> Loaded:
         loaded.window = {host_id: moved(at) for host_id, at in loaded.window.items()}
         loaded.members = {host_id: _moved(held, moved) for host_id, held in loaded.members.items()}
     return loaded
+
+
+def openings_now(before: Openings, steady: SteadyClock) -> Openings:
+    """What was open, by the present steady clock."""
+    return before.moved(steady.shift(before.as_of), steady.now()) if before.held else before
 
 
 def _moved(held: Remembered, moved: Callable[[float], float]) -> Remembered:

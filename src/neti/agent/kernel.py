@@ -119,6 +119,7 @@ class Kernel:
             return None
         self._obey_mark()
         core.stage.wish()
+        core.openings.wish()
         started = core.now()
         try:
             around, drifted = self._look_around()
@@ -200,7 +201,8 @@ class Kernel:
         that was not as it was left. ``cheaply``: without its peers. Raises DataplaneError."""
         settings, host = self._core.settings, self._core.host
         around, mtu = self.network.look(settings, host), self.network.mtu(host)
-        around = replace(around, member_ports=self._core.ports_in_force)
+        core = self._core
+        around = replace(around, member_ports=core.ports_in_force, openings=core.openings.lengths)
         around, drift = self._roads.prepare(around, mtu, cheaply=cheaply)
         self._surroundings = around
         return around, list(filter(None, (drift,)))

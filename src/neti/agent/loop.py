@@ -24,6 +24,7 @@ from neti.agent.journal import Journal
 from neti.agent.keeping_time import ClockNote, rebased
 from neti.agent.kernel import Found, Kernel
 from neti.agent.leftover_log import LeftoverLog
+from neti.agent.opening import OpeningPorts
 from neti.agent.registration import Registration
 from neti.agent.reloading import Reloading
 from neti.agent.roads import Roads
@@ -46,6 +47,7 @@ from neti.model.problems import Problems
 from neti.model.settings import Settings
 from neti.registry import HostChanged
 from neti.registry.opening import expiring
+from neti.state.folder import OPENINGS_FILE
 from neti.state.gone import GONE_FILE
 from neti.state.loaded import Loaded
 from neti.state.stage import stage_found
@@ -75,8 +77,9 @@ class Agent:
         """``problems``: those from before the loop. ``brittle``: raise unexpected errors, for
         tests."""
         steady = SteadyClock(outside.clock, outside.boot, loaded.mark)
-        before, members = loaded.record, loaded.members
+        before, members, openings = loaded.record, loaded.members, loaded.openings
         loaded = rebased(loaded, steady)
+        self._openings_moved = loaded.openings != openings
         self._record_moved = loaded.record != before
         self._times_moved = loaded.members is not members
         problems = problems if problems is not None else Problems()
@@ -86,6 +89,7 @@ class Agent:
         self.registration = Registration(core, on_left=self.stop)
         self.roads = Roads(core, self.journal)
         self.kernel = Kernel(core, self.journal, self.roads, self._found_in_kernel)
+        self.opening = OpeningPorts(core, self.kernel)
         self.following = Following(core, self.journal, self.registration, self.kernel.resync)
         self.whoami = OwnIdentity(core, self._addresses_changed)
         self.shadow = ShadowLog(
@@ -157,6 +161,7 @@ class Agent:
         found = stage_found(core.out.folder, self._loaded, kernel)
         self.staging.take_up(found, enforced_once=self._loaded.enforced_once)
         self._replace_torn()
+        self.opening.begin()
         self.journal.take_changes()
         self.kernel.resync("start")
         self.kernel.tracked.end_stale()
@@ -168,6 +173,7 @@ class Agent:
         core.soon("identity", IDENTITY_EVERY)
         for name in ("sweep", "audit", "count", "origin"):
             core.soon(name, IDENTITY_EVERY)
+        core.soon("openings")
         core.soon("shadow")
         core.soon("leftovers")
         core.soon("arrivals")
@@ -183,6 +189,8 @@ class Agent:
         core, torn = self.core, self.core.disk.torn()
         if any(name.startswith("stage.json") for name in torn):
             core.stage.keep(core.stage.record, anew=True)
+        if OPENINGS_FILE in torn:
+            core.openings.keep()
         if "guard.json" in torn:
             core.disk.keep("guard.json", lambda: core.out.folder.save_window(core.guard.window))
         if GONE_FILE in torn:
@@ -195,6 +203,8 @@ class Agent:
         core = self.core
         if self._record_moved:
             core.stage.keep(core.stage.record, anew=True)
+        if self._openings_moved:
+            core.openings.keep()
         if self._times_moved:
             core.disk.keep("guard.json", lambda: core.out.folder.save_window(core.guard.window))
         self.core.disk.keep("shadow.jsonl", self.shadow.keep_whole)
@@ -347,6 +357,7 @@ class Agent:
             "prove": self.following.proving.look,
             "roads": self.kernel.look_at_roads,
             "groups": self.core.grouping.look,
+            "openings": self.opening.look,
             "gateways": self.roads.passing.follow,
             "probe": self.roads.passing.probing.look,
         }

@@ -54,6 +54,7 @@ def answer(
     former: FormerAddresses,
     clear: InTheClear | None = None,
     kept: Callable[[ShadowLog], KeptOut | None] = lambda _: None,
+    notes: tuple[str, ...] = (),
 ) -> None:
     """The control command: argument ``all`` lists the noise too."""
     everything = bool(request.arguments.get("all"))
@@ -62,7 +63,9 @@ def answer(
 
     def ended() -> None:
         try:
-            request.succeed(plain(_with_members(replace(finish(), clear=clear), kept_out)))
+            shown = finish()
+            shown = replace(shown, clear=clear, notes=(*shown.notes, *notes))
+            request.succeed(plain(_with_members(shown, kept_out)))
         except Exception as error:  # whatever is in /proc, the caller must get an answer
             request.fail(log.unexpected("the preview", error))
 

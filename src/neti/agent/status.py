@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from neti import __version__
 from neti.agent import encryption
 from neti.agent.conditions import problems_of
+from neti.agent.opening import told
 from neti.model import Site
 from neti.monitoring.status import (
     Drift,
@@ -73,6 +74,7 @@ def status(agent: "Agent") -> Status:
         records=fleet.records,
         encryption=encryption.told(core, agent.roads),
         member_ports=core.stage.ports,
+        openings=tuple(told(core, core.openings.held)),
         shared_private=tuple(
             Shared(site=site, address=str(address), ids=tuple(ids))
             for site, address, ids in fleet.shared_private()

@@ -31,6 +31,7 @@ _COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "enforce": ("neti.cli.stage", "enforce"),
     "confirm": ("neti.cli.stage", "confirm"),
     "relax": ("neti.cli.way_out", "relax"),
+    "open": ("neti.cli.open", "open_"),
     "release": ("neti.cli.stage", "release"),
     "reload": ("neti.cli.reload", "reload"),
     "restore": ("neti.cli.restore", "restore"),

@@ -292,6 +292,8 @@ def _print_table(rows: list[Row], away: list[Row]) -> None:
     # Where nobody has any, the column is only in the way.
     if any(row.get("member_ports") not in (None, "?", "none") for row in rows):
         columns = (*columns, "member_ports")
+    if any(row.get("openings") for row in rows):
+        columns = (*columns, "openings")
     if any(row["gateway"] for row in rows):
         columns = (*columns, "gateway")
     shown = [[printable(row.get(column) or "-") for column in columns] for row in here]

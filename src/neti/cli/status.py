@@ -149,6 +149,8 @@ def _status_lines(seen: Status) -> list[str]:
     if seen.member_ports in _PORTS:
         missing = any(one.code == "groups_missing" for one in seen.problems)
         lines.append(f"ports     {GROUPS_MISSING if missing else _PORTS[seen.member_ports]}")
+    opened = [f"open      {one}" for one in seen.openings]
+    lines += listed(opened, len(opened), " " * 10)
     if seen.skipped.count:
         entries = counted(seen.skipped.count, "registry entry is", "registry entries are")
         lines.append(f"skipped   {entries} not believed:")

@@ -19,7 +19,9 @@ USUAL_RUN: Final = Path("/run/neti")
 RUN: Final = Path(os.environ.get("NETI_RUN") or USUAL_RUN)  # another one for tests
 ANSWER_SECONDS: Final = 30.0  # that the loop has for one request
 # These change nothing.
-LOOKS: Final = frozenset({"status", "members", "metrics", "preview", "explain", "explain_many"})
+LOOKS: Final = frozenset(
+    {"status", "members", "metrics", "preview", "explain", "explain_many", "opened"}
+)
 WITHOUT_IT: Final = (
     "→ systemctl restart neti\n"
     "→ 'neti relax' and 'neti down' work without it; a running trial ends by itself"

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from neti.model.openings import LONGEST, SHORTEST
 from neti.text import printable
 
 Check = Callable[[Any], bool]
@@ -67,6 +68,12 @@ def _document(value: Any) -> bool:
 
 
 # (what was expected, in words; whether it is that). None is always "not said".
+_ONE_PORT: Final = ("a whole number from 1 to 65535", _whole(1, _LAST_PORT))
+_SPAN: Final = {
+    "first": _ONE_PORT,
+    "last": _ONE_PORT,
+    "proto": ("tcp or udp", lambda value: value in ("tcp", "udp")),
+}
 _HOST: Final = ("a host's id or an address", _name)
 _YES_OR_NO: Final = ("true or false", _yes_or_no)
 _SESSION: Final = ("a session's document", _document)
@@ -85,13 +92,23 @@ ARGUMENTS: Final[Mapping[str, Mapping[str, tuple[str, Check]]]] = {
     "explain": {
         "source": _HOST,
         "dest": _HOST,
-        "port": ("a whole number from 1 to 65535", _whole(1, _LAST_PORT)),
+        "port": _ONE_PORT,
         "udp": _YES_OR_NO,
     },
     "explain_many": {
         "ids": ("a list of host ids", _ids),
         "ports": ("a list of up to 8 ports such as 5432/tcp", _ports),
     },
+    "open": {
+        "sources": ("a list of addresses, networks or host ids", _ids),
+        **_SPAN,
+        "seconds": (
+            f"a whole number from {SHORTEST} to {LONGEST}",
+            _whole(SHORTEST, LONGEST),
+        ),
+    },
+    "close": {"sources": ("a list of addresses, networks or host ids", _ids), **_SPAN},
+    "opened": {},
     "release": {"ids": ("a list of host ids", _ids)},
     "enforce": {
         "seconds": ("a whole number from 5 to 86400", _whole(5, 86_400)),

@@ -33,7 +33,7 @@ from neti.ruleset.objects import (
     Structure,
     Transaction,
 )
-from neti.ruleset.set_names import GroupSet, SetName, group_set
+from neti.ruleset.set_names import GroupSet, OpeningSet, SetName, group_set, opening_set
 from neti.stage.leftovers import Call
 from neti.stage.shadow import Sighting
 
@@ -111,7 +111,7 @@ class MemoryDataplane:
                 where: dict(self.table.elements.get(where, {}))
                 for where in (*ORDERED, *_group_sets(self.table.sets))
             },
-            timed={where: self.timed(where) for where in TIMED},
+            timed={where: self.timed(where) for where in (*TIMED, *_opening_sets(self.table.sets))},
             enforce=self.enforce(),
             require=self.require() if "require" in _set_names(self.table.sets) else None,
             narrowed=self.narrowed() if "narrowed" in _set_names(self.table.sets) else None,
@@ -209,6 +209,8 @@ class MemoryDataplane:
                     raise KernelMoved(f"add {where}: No such file or directory")
                 _add(where, self._existing().elements.setdefault(where, {}), items)
             case AddTimed(where, timeouts):
+                if opening_set(where) and where not in _set_names(self._existing().sets):
+                    raise KernelMoved(f"add {where}: No such file or directory")
                 _add(where, self._existing().timed.setdefault(where, {}), timeouts)
             case Drop(milliseconds, where):
                 self._arm(self._existing(), where, milliseconds)
@@ -226,7 +228,7 @@ class MemoryDataplane:
     def _delete(self, table: _Table, where: SetName, keys: Iterable[str]) -> None:
         if where in (switches := table.switches()):
             _delete(where, switches[where], keys)
-        elif where in TIMED:
+        elif where in TIMED or opening_set(where):
             _delete(where, table.timed.setdefault(where, {}), keys)
         else:
             _delete(where, table.elements.setdefault(where, {}), keys)
@@ -272,6 +274,12 @@ def _set_names(sets: tuple[tuple[str, str], ...]) -> frozenset[str]:
 def _group_sets(sets: tuple[tuple[str, str], ...]) -> Iterator[GroupSet]:
     for name in sorted(_set_names(sets)):
         if (where := group_set(name)) is not None:
+            yield where
+
+
+def _opening_sets(sets: tuple[tuple[str, str], ...]) -> Iterator[OpeningSet]:
+    for name in sorted(_set_names(sets)):
+        if (where := opening_set(name)) is not None:
             yield where
 
 

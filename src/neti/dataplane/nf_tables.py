@@ -12,9 +12,10 @@ from functools import partial
 from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 from typing import Final
 
+from neti.dataplane import opening_keys
 from neti.dataplane.netlink import NLM_F_CREATE, NLM_F_EXCL, Order, attribute, attributes, nested
 from neti.ruleset.objects import FAMILIES, FAMILY_TABLE, FOREIGN, FOREVER
-from neti.ruleset.set_names import SetName, group_set
+from neti.ruleset.set_names import SetName, group_set, opening_set
 
 SUBSYSTEM: Final = 10  # NFNL_SUBSYS_NFTABLES
 NEWTABLE, GETTABLE, DELTABLE, NEWCHAIN, GETCHAIN, DELCHAIN = range(0xA00, 0xA06)
@@ -109,6 +110,8 @@ _VALUES: Final[Mapping[SetName, tuple[Callable[[str], bytes], int]]] = {
 _TEXT: Final[Mapping[int, Callable[[bytes], str]]] = {
     4: _four_text,
     16: _six_text,
+    12: opening_keys.text,
+    24: opening_keys.text,
     2: _port_text,
     1: _family_name,
 }
@@ -121,6 +124,8 @@ def _packing(where: SetName) -> _Packing:
     """How a key is written, and how long it is."""
     if group_set(where) is not None:
         return (_six, 16) if where.endswith("6") else (_four, 4)
+    if opening_set(where) is not None:
+        return opening_keys.packing(where)
     return _PACK[where]
 
 

@@ -56,7 +56,7 @@ from neti.ruleset.objects import (
     Structure,
     Transaction,
 )
-from neti.ruleset.set_names import SetName, group_set
+from neti.ruleset.set_names import SetName, group_set, opening_set
 from neti.stage.leftovers import Call
 from neti.stage.shadow import Sighting
 from neti.text import printable
@@ -129,7 +129,10 @@ class NftablesDataplane:
                 where: self._elements(where, partial(nf.plain, where))
                 for where in filter(None, map(group_set, found.sets))
             },
-            timed={where: self.timed(where) for where in TIMED},
+            timed={
+                where: self.timed(where)
+                for where in (*TIMED, *filter(None, map(opening_set, found.sets)))
+            },
             enforce=self.enforce(),
             require=self.require() if "require" in found.sets else None,
             narrowed=self.narrowed() if "narrowed" in found.sets else None,

@@ -20,6 +20,7 @@ from neti.clock import Clock, SystemClock
 from neti.dataplane import Dataplane
 from neti.dataplane.conntrack import GoesOn
 from neti.errors import DataplaneError, DataplaneUnavailable, KernelMoved, StructureRefused
+from neti.ruleset import openings
 from neti.ruleset.delta import Changes, Elements
 from neti.ruleset.enforce import (
     OFF,
@@ -39,6 +40,7 @@ from neti.ruleset.objects import (
     Structure,
     Transaction,
 )
+from neti.ruleset.openings import Left, Until
 from neti.ruleset.plan import (
     GRACE_SECONDS,
     Plan,
@@ -91,11 +93,13 @@ class Reconciler:
     ) -> None:
         self._dataplane = dataplane
         self._connections = connections
-        self._timed = TimedElements(clock or SystemClock())
+        self._clock = clock or SystemClock()
+        self._timed = TimedElements(self._clock)
         self._ended: set[str] = set()  # overlay addresses that lead nowhere, not yet looked at
         self.seen = seen
         self._grace_seconds = GRACE_SECONDS
         self._left: Enforcement | None = None  # what this process left in force; None: nothing yet
+        self._left_open: Until = {}  # likewise what it left open for a time
         self._emptying: list[tuple[Callable[[], None], Callable[[], None]]] = []
 
     def on_emptying(self, before: Callable[[], None], done: Callable[[], None]) -> None:
@@ -157,6 +161,7 @@ class Reconciler:
                 definitions=self._dataplane.definitions,
                 mended=mended,
                 grace_seconds=self._grace_seconds,
+                openings=self._open(elements.openings),
             )
             if planned.structure.whole:
                 self._before_emptying()
@@ -206,8 +211,9 @@ class Reconciler:
         left = self._left
         new = elements.enforcement and not left and not kernel.drops
         armed = () if new else arming(elements.enforcement, kernel)
+        opened = openings.commands(self._open(elements.openings), kernel)
         try:
-            self._dataplane.apply(Transaction((*changes.commands(), *armed)))
+            self._dataplane.apply(Transaction((*changes.commands(), *opened, *armed)))
         except KernelMoved:
             raise
         except DataplaneError as worse:
@@ -220,14 +226,30 @@ class Reconciler:
     def _settled(self, changes: Changes, elements: Elements) -> None:
         self._timed.seen({where: self._dataplane.timed(where) for where in TIMED})
         self._end_connections(changes, elements)
-        self._left = elements.enforcement
+        self._left, self._left_open = elements.enforcement, elements.openings
+        self._none_for_longer(elements)
+
+    def _open(self, until: Until) -> Left:
+        """What is open for a time, by the whole seconds that it has left now."""
+        return openings.left(until, self._clock.monotonic())
+
+    def _none_for_longer(self, elements: Elements) -> None:
+        """Nothing must stay open for longer because this process was stopped between reckoning and
+        applying. Costs nothing where nothing is open."""
+        timed = {where: self._dataplane.timed(where) for where in elements.openings}
+        there: dict[SetName, dict[str, int]] = {k: held for k, held in timed.items() if held}
+        held = KernelState(structure="", timed=there)
+        self._dataplane.apply(
+            Transaction(tuple(openings.commands(self._open(elements.openings), held)))
+        )
 
     def _drift(
         self, kernel: KernelState, elements: Elements, mended: list[Mended]
     ) -> tuple[str, ...]:
         if self._left is None or self.seen is None:
             return ()
-        return drift(kernel, elements, mended, left=self._left, seen=self.seen)
+        left_open = self._open(self._left_open)
+        return drift(kernel, elements, mended, left=self._left, seen=self.seen, openings=left_open)
 
     def untouched(self) -> bool:
         """A cheap look: whether sets, chains and flags are as they were left."""
@@ -331,6 +353,7 @@ class Reconciler:
             definitions=self._dataplane.definitions,
             mended=self._mended(kernel, elements),
             grace_seconds=self._grace_seconds,
+            openings=self._open(elements.openings),
         )
         if planned.structure.whole:
             self._before_emptying()

@@ -61,6 +61,8 @@ def _row(member: Member, called: Called, told: Document) -> Row:
         "tunnel_port": told.tunnel_port,
         "gateways": told.gateways or None,
         "member_ports": told.member_ports or _UNKNOWN,
+        # How many of its ports are open to somebody for a time; None: it does not say.
+        "openings": told.openings,
         "state": "registered",
         # The word that it wants and does not get, because others want it too.
         "contested": called.contested,

@@ -39,7 +39,8 @@ class Figures:
     ``counters``: packets by the name of the kernel's counter; empty where it could not be read.
     ``passed_bytes``: likewise bytes, on a gateway; None: this host is none.
     ``apply`` and ``change``: see ``neti.monitoring.histogram``. ``encryption``: None where no pair
-    of this host's site encrypts. ``member_ports``: as ``Status`` has it."""
+    of this host's site encrypts. ``member_ports``: as ``Status`` has it. ``openings``:
+    how many there are."""
 
     format: int = FORMAT
     version: str
@@ -68,3 +69,4 @@ class Figures:
     conntrack: Conntrack = field(default_factory=Conntrack)
     encryption: Encryption | None = None
     member_ports: PortsState = "none"
+    openings: int | None = None

@@ -109,6 +109,9 @@ def _stage(seen: Figures) -> Iterator[Metric]:
             "1 for the stage of member_ports in neti.yml.",
             *(Sample({"stage": one}, float(seen.member_ports == one)) for one in PORTS_STATES),
         )
+    if seen.openings is not None:
+        what = "Ports that are open to somebody for a time, by neti open."
+        yield _plain("neti_openings", what, seen.openings)
     yield _plain("neti_down", "1 after neti down.", seen.down)
     for name, what in (
         ("judged", "Packets that no rule let in: recorded in shadow, dropped when enforced."),

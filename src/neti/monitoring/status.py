@@ -14,6 +14,7 @@ from neti.model.document import DocumentError, plain, read
 from neti.model.groups import PortsState
 from neti.model.problems import Problem, problems_in
 from neti.monitoring.encryption import Encryption
+from neti.monitoring.opened import Opened
 from neti.stage.evidence import Finding
 
 FORMAT: Final = 2  # format 1 had no number, and its problems were sentences
@@ -163,7 +164,8 @@ class Status:
     ``containers``: interfaces that are taken for this host's own containers', so that what comes
     from them is let in. ``records``: whether hosts' records are read ("report"), decide ("strict"),
     or neither ("off"). ``encryption``: None where no pair of this host's site encrypts.
-    ``member_ports``: what is in force of those of neti.yml ("none": it has none)."""
+    ``member_ports``: what is in force of those of neti.yml ("none": it has none). ``openings``:
+    what is open for a time."""
 
     format: int = FORMAT
     version: str
@@ -190,6 +192,7 @@ class Status:
     records: str = "off"
     encryption: Encryption | None = None
     member_ports: PortsState = "none"
+    openings: tuple[Opened, ...] = ()
     shared_private: tuple[Shared, ...] = ()
     removed: Removed = field(default_factory=Removed)
     containers: tuple[str, ...] = ()

@@ -40,7 +40,7 @@ from neti.registry import OperatorRegistry
 from neti.registry.drained import as_read
 from neti.registry.opening import open_registry
 from neti.registry.strict import is_strict
-from neti.ruleset import plan
+from neti.ruleset import openings, plan
 from neti.ruleset.desired import Membership
 from neti.ruleset.enforce import arming
 from neti.ruleset.gateway_choice import Belief
@@ -87,7 +87,12 @@ def ruleset(settings: Settings) -> tuple[str, tuple[str, ...]]:
     membership, wanted, _, notes = host.desired(NO_TABLE, down=False)
     membership.elements.kernel_is(NO_TABLE)
     whole = plan.plan(
-        wanted, membership.elements, NO_TABLE, None, definitions=lambda _: frozenset()
+        wanted,
+        membership.elements,
+        NO_TABLE,
+        None,
+        definitions=lambda _: frozenset(),
+        openings=host.left(membership),
     )
     return whole.transaction.text(), notes
 
@@ -104,13 +109,17 @@ def difference(settings: Settings) -> Difference:
     elements = membership.elements
     elements.kernel_is(kernel)
     seen = host.loaded.itself.structure
-    planned = plan.plan(wanted, elements, kernel, seen, definitions=dataplane.definitions)
+    left = host.left(membership)
+    planned = plan.plan(
+        wanted, elements, kernel, seen, definitions=dataplane.definitions, openings=left
+    )
     lines = [*faults]
     lines += _structure_lines(planned.structure, wanted, kernel, dataplane)
     lines += [str(one) for one in planned.changes.commands() if kernel.structure is not None]
     if planned.structure is Rewrite.NEW:
         lines += [f"add {counted(len(membership.fleet.members), 'member')}"]
     if not planned.structure.whole:
+        lines += map(str, openings.commands(left, kernel))
         lines += map(str, arming(elements.enforcement, kernel))
     notes += other_version(settings.table_files_path)
     record = host.record(kernel)
@@ -179,13 +188,24 @@ class _ThisHost:
         )
         return allotted(taken.record, self.settings.member_ports)
 
+    def left(self, membership: Membership) -> openings.Left:
+        """What is open for a time, by whole seconds."""
+        return openings.left(membership.elements.openings, self.clock.monotonic())
+
     def desired(self, kernel: KernelState, *, down: bool) -> _Desired:
         settings = self.settings
         loaded = rebased(self.loaded, self.steady)
         membership, seen, around, notes = _fleet(settings, loaded, self.steady.now())
         record = self.record(kernel)
         known = membership.groups.known  # as the agent: otherwise every member gets in
-        around = replace(around, member_ports=record.member_ports if known else None)
+        still = loaded.openings.without(loaded.openings.over(self.steady.now())).held
+        around = replace(
+            around,
+            member_ports=record.member_ports if known else None,
+            openings=openings.lengths(still),
+        )
+        ahead = self.clock.monotonic() - self.steady.now()
+        membership.elements.openings = openings.until(still, ahead)
         membership.take_changes()
         membership.gateways.recall(kernel)
         membership.pass_on()

@@ -16,8 +16,9 @@ from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 
 from neti.agent.conntrack import Tracking
+from neti.agent.keeping_time import openings_now
 from neti.agent.open_sessions import last_good_instead
-from neti.clock import SystemClock, boot_id
+from neti.clock import SteadyClock, SystemClock, boot_id
 from neti.dataplane.conntrack import Conntrack, load_tracking
 from neti.dataplane.conntrack_limit import ConntrackLimit
 from neti.dataplane.nftables import NftablesDataplane
@@ -38,9 +39,12 @@ from neti.model.settings import DEFAULT_STATE, Settings, StaticIdentity
 from neti.oneshot.down import is_down
 from neti.oneshot.encrypting import Encrypting
 from neti.oneshot.passing import gateway_end, switched_on
+from neti.ruleset import openings
+from neti.ruleset.delta import Elements
 from neti.ruleset.desired import Membership
 from neti.ruleset.enforce import RELAXED, Enforcement
 from neti.ruleset.objects import KernelState
+from neti.ruleset.openings import Lengths
 from neti.ruleset.policy import structure
 from neti.ruleset.surroundings import Surroundings
 from neti.stage.stages import GROUPS_MISSING, IS_DOWN, Record, hindrance, in_force
@@ -92,17 +96,10 @@ def restore_last(config: Path, state: Path = DEFAULT_STATE) -> Restored:
 
 def _load(settings: Settings, folder: StateFolder, loaded: Loaded, notes: list[str]) -> Restored:
     host = _host(settings, folder, loaded, notes)
-    reconciler = Reconciler(NftablesDataplane(), Conntrack(), loaded.itself.structure)
+    reconciler = _reconciler(loaded)
     kernel = reconciler.read()
     reserved, machine = _reserved(settings, host), RealMachine()
-    members = Membership.empty(settings, host, reserved)
-    if loaded.groups is not None:
-        members.group_members(loaded.groups.groups, SystemClock().wall())
-    members.remember(loaded.members)
-    if loaded.itself.overlay is not None:
-        overlay = IPv4Address(loaded.itself.overlay)
-        if overlay in settings.overlay_subnet:
-            members.hold_lease(overlay)
+    members = _remembered(settings, host, reserved, loaded)
     count = len(members.fleet.members)
     adopted = not loaded.members and bool(kernel.elements.get("overlay"))
     if adopted:
@@ -127,7 +124,8 @@ def _load(settings: Settings, folder: StateFolder, loaded: Loaded, notes: list[s
         notes += said
     now = _surroundings(machine, seen, host, loaded)
     gateway = gateway_end(members, now)
-    now = replace(now, tunnel=road.tunnel, gateway=gateway, member_ports=ports)
+    still = _still_open(members.elements, loaded)
+    now = replace(now, tunnel=road.tunnel, gateway=gateway, member_ports=ports, openings=still)
     surroundings.note(members.elements, host, seen, reserved)
     surroundings.listen(members.elements, Listening(machine.listeners, machine.local_ports))
     if not seen.had_connections():
@@ -178,6 +176,35 @@ def _in_force(
         notes.append(GROUPS_MISSING)
         return enforcement, None
     return enforcement, record.member_ports
+
+
+def _remembered(
+    settings: Settings, host: Host, reserved: frozenset[IPAddress], loaded: Loaded
+) -> Membership:
+    """The members and groups that are on disk, and this host's own lease."""
+    members = Membership.empty(settings, host, reserved)
+    if loaded.groups is not None:
+        members.group_members(loaded.groups.groups, SystemClock().wall())
+    members.remember(loaded.members)
+    if loaded.itself.overlay is not None:
+        overlay = IPv4Address(loaded.itself.overlay)
+        if overlay in settings.overlay_subnet:
+            members.hold_lease(overlay)
+    return members
+
+
+def _reconciler(loaded: Loaded) -> Reconciler:
+    return Reconciler(NftablesDataplane(), Conntrack(), loaded.itself.structure, SystemClock())
+
+
+def _still_open(elements: Elements, loaded: Loaded) -> Lengths:
+    """What was open for a time, for what is left of it. Returns what the rules have to look at."""
+    clock = SystemClock()
+    steady = SteadyClock(clock, boot_id(), loaded.mark)
+    found = openings_now(loaded.openings, steady)
+    still = found.without(found.over(steady.now())).held
+    elements.openings = openings.until(still, clock.monotonic() - steady.now())
+    return openings.lengths(still)
 
 
 class _Silent:

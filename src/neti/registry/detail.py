@@ -62,7 +62,8 @@ class Document:
     same, and "require" is in effect, or is after 'neti up'), "prefer", "trial" (of "require"),
     "partly" ("require" is in effect, but not with each other site), or "require" where it is with
     all; ``tunnel_port``: where those who encrypt call it; ``member_ports``: "none", "waiting",
-    "trial" or "in-force"; ``gateways``: see ``gateways_named``; ``down``: only while it is;
+    "trial" or "in-force"; ``gateways``: see ``gateways_named``; ``openings``: how many ports are
+    open there for a time; ``down``: only while it is;
     ``relaxed``: only while its neti.yml asks for more; ``config_read``: when the configuration was
     read; ``config_unread``: since when the file is another; ``written``: when the document was;
     all in Unix seconds. What it does not say is empty, or None for the rest."""
@@ -77,6 +78,7 @@ class Document:
     tunnel_port: int | None = None
     member_ports: str = ""
     gateways: str = ""
+    openings: int | None = None
     down: Order | None = None
     relaxed: Order | None = None
     labels: Labels = field(default_factory=lambda: NO_LABELS)
@@ -124,6 +126,7 @@ def decode(raw: bytes) -> Document:
         tunnel_port=_number(held.get("tunnel_port"), 1, 65_535),
         member_ports=_text(held.get("member_ports"), _STAGE),
         gateways=_text(held.get("gateways"), _DIGEST),
+        openings=_number(held.get("openings"), 0, _MANY - 1),
         down=_order(held.get("down")),
         relaxed=_order(held.get("relaxed")),
         labels=readable(held["labels"]) if "labels" in held else NO_LABELS,

@@ -25,6 +25,7 @@ from neti.ruleset.objects import (
     KernelState,
     set_timeouts,
 )
+from neti.ruleset.openings import Until
 from neti.ruleset.set_names import GroupSet, SetName
 
 
@@ -39,6 +40,7 @@ class Elements:
     def __init__(self, *, revoke_seconds: int) -> None:
         self.revoke_seconds = revoke_seconds
         self._enforcement = OFF
+        self.openings: Until = {}  # what is open for a time
         self._never_revoke: frozenset[str] = frozenset()
         self._wishes: dict[SetName, dict[str, Counter[str] | str]] = {s: {} for s in ORDERED}
         self._kernel: dict[SetName, dict[str, str]] = {s: {} for s in ORDERED}
@@ -176,6 +178,7 @@ class Elements:
     def believe(self, other: "Elements") -> None:
         """Believe of the kernel what ``other`` does; its wishes are not taken over."""
         self._enforcement = other._enforcement
+        self.openings = other.openings
         self._never_revoke = other._never_revoke
         held = {revoked: dict.fromkeys(keys, 0) for revoked, keys in other._revoked.items()}
         self.kernel_is(

@@ -17,7 +17,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, get_args
 
-from neti.ruleset.set_names import KeptSet, SetName, group_set
+from neti.ruleset.set_names import KeptSet, SetName, group_set, opening_set
 
 FAMILY_TABLE: Final = "inet neti"
 
@@ -85,7 +85,8 @@ class Structure:
 
     def defines(self, where: SetName) -> bool:
         kind = "map" if where in MAPS else "set"
-        always = where not in OPTIONAL and group_set(where) is None
+        named = group_set(where) or opening_set(where)
+        always = where not in OPTIONAL and named is None
         return always or self.has(f"{kind} {where}")
 
     def has(self, named: str) -> bool:
@@ -118,7 +119,8 @@ class KernelState:
     the same as long as nobody changes them; None: no table. ``definitions``: those of the named
     sets, maps and counters, to compare with what a structure would define.
 
-    ``timed`` are elements with the seconds that they have left. ``enforce``: by key, the seconds
+    ``timed`` are elements with the seconds that they have left: of ``TIMED``, and of each set of
+    openings that the table has. ``enforce``: by key, the seconds
     that its drop has left (0: less than one); None: no end; FOREIGN: something that we never write.
     ``require``: the same of set ``require``, whose elements have no value, and ``narrowed`` of that
     map; None: the table has no such set. ``missing``: those of ``OPTIONAL`` that it does not have.

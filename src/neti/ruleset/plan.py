@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Final
 
 from neti.ruleset.delta import Changes, Elements
@@ -21,6 +22,8 @@ from neti.ruleset.objects import (
     Structure,
     Transaction,
 )
+from neti.ruleset.openings import Left, differing
+from neti.ruleset.openings import commands as open_commands
 from neti.ruleset.replace import replacement
 from neti.ruleset.timed import Mended
 
@@ -73,6 +76,7 @@ def plan(
     definitions: Callable[[Structure], frozenset[str]],
     mended: Iterable[Mended] = (),
     grace_seconds: int = GRACE_SECONDS,
+    openings: Left = MappingProxyType({}),
 ) -> Plan:
     """The transaction that makes ``kernel`` hold ``structure`` and ``elements``.
 
@@ -80,21 +84,24 @@ def plan(
     and counters of a structure the kernel would list; called only if the structure is not as it was
     left. ``mended``: what others did to the sets whose elements end by the kernel's clock.
     ``grace_seconds``: for connections that are older than a new table; 0 if there can be none.
+    ``openings``: what is open for a time, by what it has left.
     """
     changes = elements.changes()
     mended = list(mended)
     mend(changes, mended)
     if kernel.structure is None:
-        new = _whole(structure, elements, kernel, mended, grace_seconds)
+        new = _whole(structure, elements, kernel, mended, grace_seconds, openings)
         return Plan(new, Rewrite.NEW, changes)
-    armed = arming(elements.enforcement, kernel)
+    armed = (*open_commands(openings, kernel), *arming(elements.enforcement, kernel))
     if seen is not None and kernel.structure == seen.listing and seen.digest == digest(structure):
         return Plan(Transaction((*changes.commands(), *armed)), Rewrite.NOTHING, changes)
     # A rule may name any set of the wanted structure, so all of those must be there.
     if kernel.definitions == definitions(structure):
         chains = RewriteChains(structure, kernel.chain_names)
         return Plan(Transaction((chains, *changes.commands(), *armed)), Rewrite.CHAINS, changes)
-    return Plan(_whole(structure, elements, kernel, mended, grace_seconds), Rewrite.ALL, changes)
+    return Plan(
+        _whole(structure, elements, kernel, mended, grace_seconds, openings), Rewrite.ALL, changes
+    )
 
 
 def mend(changes: Changes, mended: Iterable[Mended]) -> None:
@@ -116,13 +123,14 @@ def _whole(
     kernel: KernelState,
     mended: Iterable[Mended],
     grace_seconds: int,
+    openings: Left,
 ) -> Transaction:
     timed = {where: dict(held) for where, held in kernel.timed.items()}
     for where, back, gone in mended:
         kept = {key: left for key, left in timed.get(where, {}).items() if key not in gone}
         timed[where] = kept | back
     held = replace(kernel, timed=timed)
-    return replacement(structure, elements, held, grace_seconds=grace_seconds)
+    return replacement(structure, elements, held, grace_seconds=grace_seconds, openings=openings)
 
 
 def drift(
@@ -132,14 +140,17 @@ def drift(
     *,
     left: Enforcement,
     seen: SeenStructure,
+    openings: Left,
 ) -> tuple[str, ...]:
-    """How the kernel differs from how it was left, one sentence each; empty: it does not."""
+    """How the kernel differs from how it was left, one sentence each; empty: it does not.
+    ``openings``: of those that were left there, what each has left by now."""
     if kernel.structure is None:
         return ("the table was gone",)
     found = [] if kernel.structure == seen.listing else ["rules, sets or flags differed"]
     changed = elements.differences(kernel)
     found += [f"{count} in {where}" for where, count in changed.items()]
     found += [f"{len(back) + len(gone)} in {where}" for where, back, gone in mended]
+    found += [f"{count} in {where}" for where, count in differing(openings, kernel).items()]
     if left.permanent and not kernel.armed_for_good:
         found.append("what map enforce holds was taken out")
     elif not left and kernel.enforce.keys() - {RELAXED_MARK}:

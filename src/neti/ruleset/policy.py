@@ -14,12 +14,13 @@ from neti.model.settings import Settings
 from neti.ruleset import policy_gateway as gatewaying
 from neti.ruleset import policy_leftover as leftover
 from neti.ruleset import policy_members as membering
+from neti.ruleset import policy_openings as opening
 from neti.ruleset import policy_require as requiring
 from neti.ruleset import policy_tunnel as tunneling
 from neti.ruleset.networks import by_family, listed
 from neti.ruleset.objects import SEEN_SECONDS, SEEN_SIZE, Chain, Structure
 from neti.ruleset.policy_early import early_chains
-from neti.ruleset.policy_judge import judge, opened, removed
+from neti.ruleset.policy_judge import judge, opened, removed, to_opened
 from neti.ruleset.policy_members import FIRST, Admission
 from neti.ruleset.policy_record import record_chains, unasked_chains
 from neti.ruleset.policy_road import clamp, to_clamp
@@ -83,6 +84,7 @@ def structure(settings: Settings, surroundings: Surroundings) -> Structure:
             *SETS,
             *leftover.sets(surroundings),
             *membering.sets(settings, surroundings),
+            *opening.sets(surroundings.openings),
             *tunneling.sets(settings, surroundings),
             *gatewaying.sets(settings, surroundings),
         ),
@@ -96,9 +98,14 @@ def structure(settings: Settings, surroundings: Surroundings) -> Structure:
             *record_chains(whose.toward_container),
             *(unasked_chains(whose.toward_container) if admitted and admitted.waits else ()),
             *opened(settings),
+            *opening.chains(surroundings.openings),
             *(_required(settings) if encrypts else ()),
             _output(settings, surroundings),
-            *judge(settings, (_UNADMITTED, _PASSED) if admitted else None),
+            *judge(
+                settings,
+                (_UNADMITTED, _PASSED) if admitted else None,
+                openings=bool(surroundings.openings),
+            ),
             *removed(surroundings),
             *membering.chains(settings, admitted),
             _input(settings, surroundings, whose, admitted),
@@ -196,7 +203,7 @@ def _input(
 ) -> Chain:
     tunnel = tunneling.tunnel_of(settings, surroundings)
     encrypts = tunneling.encrypts(settings, surroundings)
-    opened_here = "jump opened" if settings.open_ports else ""
+    opened_here = to_opened(settings, openings=bool(surroundings.openings))
     return Chain(
         "input",
         f"type filter hook input priority {FILTER_PRIORITY}; policy accept;",
@@ -277,7 +284,7 @@ def _published(
     admitted: Admission | None,
 ) -> Iterator[Chain]:
     encrypts = tunneling.encrypts(settings, surroundings)
-    published = "ct status dnat jump opened" if settings.open_ports else ""
+    published = to_opened(settings, openings=bool(surroundings.openings), published=True)
     rules = (
         *((requiring.from_clear(forwarded=True),) if encrypts else ()),
         *_let_in(_members(tunnel), admitted),

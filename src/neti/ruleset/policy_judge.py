@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from neti.model.settings import OpenPort, Settings
 from neti.ruleset.networks import by_family, listed
 from neti.ruleset.objects import Chain
+from neti.ruleset.policy_openings import JUMP
 from neti.ruleset.surroundings import Surroundings
 
 
@@ -44,7 +45,16 @@ def icmp() -> Iterator[str]:
     )
 
 
-def judge(settings: Settings, around: tuple[str, str] | None = None) -> Iterator[Chain]:
+def to_opened(settings: Settings, *, openings: bool, published: bool = False) -> tuple[str, ...]:
+    """Rules that let in by ``open_ports``, and by what is open for a time. ``published``: these
+    open the host's own ports and published ones, not every port of a container."""
+    led = (*(("jump opened",) if settings.open_ports else ()), *((JUMP,) if openings else ()))
+    return tuple(f"ct status dnat {jump}" for jump in led) if published else led
+
+
+def judge(
+    settings: Settings, around: tuple[str, str] | None = None, *, openings: bool = False
+) -> Iterator[Chain]:
     """The last word on a packet that no other rule has let in. ``around``: rules before and behind
     it, for what is for this machine itself."""
     yield Chain(
@@ -64,11 +74,9 @@ def judge(settings: Settings, around: tuple[str, str] | None = None) -> Iterator
             'counter name "judged" meta nfproto vmap @enforce',
         ),
     )
-    opened = settings.open_ports
     before, *behind = (around[0], "jump verdict", around[1]) if around else ("goto verdict",)
-    yield Chain("judge", None, (*(("jump opened",) if opened else ()), before, *behind))
-    # open_ports opens the host's own ports and published ones, not every port of a container.
-    published = ("ct status dnat jump opened",) if opened else ()
+    yield Chain("judge", None, (*to_opened(settings, openings=openings), before, *behind))
+    published = to_opened(settings, openings=openings, published=True)
     yield Chain("judge_forwarded", None, (*published, "goto verdict"))
 
 

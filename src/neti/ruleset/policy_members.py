@@ -98,12 +98,14 @@ def let_in(admitted: Admission | None) -> str:
     return LET_IN if admitted is None else "jump members"
 
 
-def waiting(admitted: Admission | None, members: Sequence[str], *, opened: str) -> Iterator[str]:
+def waiting(
+    admitted: Admission | None, members: Sequence[str], *, opened: Sequence[str]
+) -> Iterator[str]:
     """Rules for what the file's policy does not admit, where they stand behind all that lets
-    strangers in. ``members``: conditions; ``opened``: the rule that lets in by ``open_ports``."""
+    strangers in. ``members``: conditions; ``opened``: the rules that let in by ``open_ports``, and
+    by what is open for a time."""
     if admitted is not None and admitted.waits:
-        if opened:
-            yield opened
+        yield from opened
         yield from (f"{condition} jump members_before" for condition in members)
 
 

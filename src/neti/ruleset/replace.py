@@ -8,12 +8,14 @@ Must never do: carry over a trial that is over by then.
 
 from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 from neti.ruleset.delta import Elements
 from neti.ruleset.enforce import Enforcement
 from neti.ruleset.objects import (
     FAMILIES,
     REVOKED_BY,
+    TIMED,
     AddElements,
     AddTimed,
     Command,
@@ -24,17 +26,23 @@ from neti.ruleset.objects import (
     Structure,
     Transaction,
 )
+from neti.ruleset.openings import Left
 from neti.ruleset.set_names import SetName
 
 
 def replacement(
-    structure: Structure, elements: Elements, kernel: KernelState, *, grace_seconds: int
+    structure: Structure,
+    elements: Elements,
+    kernel: KernelState,
+    *,
+    grace_seconds: int,
+    openings: Left = MappingProxyType({}),
 ) -> Transaction:
     """The whole table anew, in one transaction.
 
     Removed sources and the rest of the grace time are carried over. Whoever is no peer in the new
     table becomes a removed source. In a table that is made for the first time the grace time starts
-    now.
+    now. What is open for a time (``openings``) is so for what it has left.
     """
     commands: list[Command] = []
     armed, over = _carried(structure, elements.enforcement, kernel)
@@ -47,7 +55,9 @@ def replacement(
         wanted = elements.desired(where)
         if wanted and structure.defines(where):
             commands.append(AddElements(where, wanted))
-    timed: dict[SetName, dict[str, int]] = {k: dict(v) for k, v in kernel.timed.items()}
+    timed: dict[SetName, dict[str, int]] = {
+        where: dict(kernel.timed.get(where, {})) for where in TIMED
+    }
     for peers, revoked in REVOKED_BY.items():
         wanted, never = elements.desired(peers), dict.fromkeys(elements.never_revoke)
         carried = {k: left for k, left in timed.get(revoked, {}).items() if k not in wanted | never}
@@ -55,6 +65,7 @@ def replacement(
         timed[revoked] = carried | dict.fromkeys(sorted(gone), elements.revoke_seconds)
     if kernel.structure is None and grace_seconds > 0:
         timed["grace"] = {"ipv4": grace_seconds, "ipv6": grace_seconds}
+    timed |= {where: dict(held) for where, held in openings.items() if structure.defines(where)}
     for where, timeouts in timed.items():
         current = {key: left for key, left in timeouts.items() if left > 0}
         if current:

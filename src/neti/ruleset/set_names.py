@@ -3,10 +3,13 @@
 Must never do: give two groups one set.
 """
 
+import re
 from typing import Final, Literal, NewType
 
 # A set of one family's addresses of members of a group: its name comes from the configuration.
 GroupSet = NewType("GroupSet", str)
+# A set of what is open for a time to sources of one prefix length.
+OpeningSet = NewType("OpeningSet", str)
 # Only this program adds and removes elements of these.
 KeptSet = Literal[
     "overlay",
@@ -38,9 +41,10 @@ _EndingSet = Literal[
     "require",
     "narrowed",
 ]
-SetName = KeptSet | _EndingSet | GroupSet
+SetName = KeptSet | _EndingSet | GroupSet | OpeningSet
 
 _GROUP: Final = "group_"
+_OPENING: Final = re.compile(r"opening(4_[0-9]{1,2}|6_[0-9]{1,3})", re.ASCII)
 
 
 def group_sets(group: str) -> tuple[GroupSet, GroupSet]:
@@ -54,3 +58,13 @@ def group_set(name: str) -> GroupSet | None:
     """The name as a group's set; None: it is none."""
     ours = name.startswith(_GROUP) and name.endswith(("_4", "_6"))
     return GroupSet(name) if ours else None
+
+
+def opening_set_of(version: int, length: int) -> OpeningSet:
+    """``opening4_32``, ``opening6_64``: by IP version and length of the sources' prefix."""
+    return OpeningSet(f"opening{version}_{length}")
+
+
+def opening_set(name: str) -> OpeningSet | None:
+    """The name as such a set; None: it is none."""
+    return OpeningSet(name) if _OPENING.fullmatch(name) else None

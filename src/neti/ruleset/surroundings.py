@@ -77,7 +77,8 @@ class Surroundings:
     None while the own overlay address is not known. ``gateway``: this host's part where sites are
     reached by gateways; None as well where none are. ``member_ports``: those in force on this host,
     as they were confirmed last; the file's own may be others. ``control_groups``: the kernel can
-    tell by which control group (version 2) a packet was sent.
+    tell by which control group (version 2) a packet was sent. ``openings``: IP version and length
+    of the prefixes to which something is open for a time.
     """
 
     uplinks: tuple[str, ...]
@@ -90,6 +91,7 @@ class Surroundings:
     gateway: GatewayEnd | None = None
     member_ports: MemberPorts = None
     control_groups: bool = False
+    openings: tuple[tuple[int, int], ...] = ()
     containers: tuple[str, ...] = field(default=(), compare=False)
 
     @property

@@ -11,6 +11,7 @@ from typing import Final, Literal
 
 from neti.model import IPAddress
 from neti.model.groups import EVERY_MEMBER, MemberPorts
+from neti.model.openings import Opening
 from neti.model.settings import Settings
 from neti.ruleset.member_ports import Proto, admits, admits_everybody, covers, reached_by
 from neti.stage.stages import DOWN, GROUPS_MISSING
@@ -28,7 +29,8 @@ class Known:
     ``member_ports`` that are; ``narrows``: the file's are on trial. ``stage``: in its word.
     ``groups_known``: who is in which group; otherwise ``in_force`` is None. ``tunnel``: this host
     has its end of the encrypted road. ``answers``: the source was a member until lately, and what
-    it sends to this port is taken for an answer, as nobody listens there."""
+    it sends to this port is taken for an answer, as nobody listens there. ``openings``: what is
+    open to ``source`` for a time, and when that ends, as people read it."""
 
     settings: Settings
     source: IPAddress | None
@@ -42,6 +44,7 @@ class Known:
     groups_known: bool = True
     tunnel: bool = True
     answers: bool = False
+    openings: tuple[tuple[Opening, str], ...] = ()
     stage: str
 
 
@@ -75,6 +78,8 @@ def explain(known: Known) -> Explained:
     if member and (by := _by_file(known)) is not None:
         return by
     if (by := _like_a_stranger(known, known.source)) is not None:
+        return by
+    if (by := _for_a_time(known)) is not None:
         return by
     if member and not covers(file, known.in_force) and _admits(known, known.in_force):
         return _waiting(known)
@@ -126,6 +131,19 @@ def _like_a_stranger(known: Known, source: IPAddress) -> Explained | None:
             to = "everyone" if held is None else f"{held}, which holds {source}"
             return Explained(True, f"open_ports opens {_name(known)} to {to}")
     return None
+
+
+def _for_a_time(known: Known) -> Explained | None:
+    """It lets nothing in that must be encrypted and comes in the clear."""
+    found = [(one, ends) for one, ends in known.openings if one.lets_in(known.proto, known.port)]
+    if not found or known.clear == "clear":
+        return None
+    one, ends = max(found, key=lambda held: held[0].until)
+    return Explained(
+        True,
+        f"'neti open' opened {one.port} to {one.to} until {ends}",
+        "the kernel ends that by its own clock; what is established then goes on",
+    )
 
 
 def _waiting(known: Known) -> Explained:

@@ -10,6 +10,7 @@ from neti.clock import Mark
 from neti.errors import NetiError
 from neti.fleet.followed_groups import FollowedGroups
 from neti.fleet.remembered import Remembered
+from neti.model.openings import Openings
 from neti.registry import Session
 from neti.stage.stages import Record
 from neti.state.records import Self
@@ -42,6 +43,7 @@ class Loaded:
 
     members: dict[str, Remembered] = field(default_factory=dict)
     gone: dict[str, int] = field(default_factory=dict)  # as ``Fleet.gone``
+    openings: Openings = Openings()  # what is open for a time
     groups: FollowedGroups | None = None  # None: operators' word was never read
     itself: Self = Self()
     session: Session | None = None

@@ -43,6 +43,11 @@ def test_every_argument_of_the_command_line_is_declared() -> None:
         ("reload", {"anyway": True, "session": {}}),
         ("preview", {"all": False}),
         ("release", {"ids": ["i-0"]}),
+        (
+            "open",
+            {"sources": ["a"], "first": 1, "last": 65_535, "proto": "udp", "seconds": 604_800},
+        ),
+        ("close", {"sources": ["a"], "first": 1, "last": 1, "proto": "tcp"}),
     ],
 )
 def test_what_is_said_arrives(command: str, arguments: dict[str, object]) -> None:

@@ -9,6 +9,7 @@ import pytest
 from neti.errors import NetiError
 from neti.model.problems import Problem, Severity
 from neti.monitoring.encryption import Crossing, Encryption, Unheard
+from neti.monitoring.opened import Opened
 from neti.monitoring.status import (
     Expired,
     Held,
@@ -68,6 +69,7 @@ FULL = Status(
         excepted=(Excepted("trusted", "203.0.113.0/24", 2), Excepted("open_ports", "443/tcp")),
     ),
     member_ports="trial",
+    openings=(Opened(port="53/udp", source="203.0.113.9/32", until=5.0, seconds_left=4.0, at=1.0),),
     shared_private=(Shared(site="ec2", address="10.0.0.9", ids=("a", "b")),),
     removed=Removed(count=1, addresses=("10.0.0.8",)),
     containers=("docker0",),
@@ -164,6 +166,17 @@ DOCUMENT: dict[str, Any] = {
         ],
     },
     "member_ports": "trial",
+    "openings": [
+        {
+            "port": "53/udp",
+            "source": "203.0.113.9/32",
+            "member": "",
+            "until": 5.0,
+            "seconds_left": 4.0,
+            "at": 1.0,
+            "by": "",
+        }
+    ],
     "shared_private": [{"site": "ec2", "address": "10.0.0.9", "ids": ["a", "b"]}],
     "removed": {"count": 1, "addresses": ["10.0.0.8"]},
     "containers": ["docker0"],

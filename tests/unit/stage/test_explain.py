@@ -13,6 +13,7 @@ from tests.unit.ruleset.test_policy_members import _asked, _members, rules, verd
 
 from neti.model import Encrypt, Site
 from neti.model.groups import MemberPort, MemberPorts
+from neti.model.openings import Opening
 from neti.model.settings import OpenPort, Settings
 from neti.ruleset.set_names import group_sets
 from neti.stage.explain import Known, explain
@@ -38,6 +39,12 @@ KNOWN = Known(
 )
 WEB: dict[str, Any] = {"ids": ("web-1",), "groups": frozenset({"web"})}
 APP: dict[str, Any] = {"ids": ("app-1",), "groups": frozenset({"app"})}
+
+
+OPENING = Opening(
+    source=ip_network("10.0.0.0/24"), proto="tcp", first=5432, last=5432, until=9.0, seconds=60
+)
+OPEN: dict[str, Any] = {"openings": ((OPENING, "noon"),)}
 
 
 def asked(**changes: Any) -> tuple[bool, str, str]:
@@ -146,3 +153,17 @@ def test_it_says_what_the_rules_do(
     )
     assert found.admitted == (lets_in or (waits and not narrows))
     assert found.lasts == lets_in
+
+
+@pytest.mark.parametrize("changes", [{"port": 5433}, {"proto": "udp"}, {**APP, "clear": "clear"}])
+def test_an_opening_lets_in_nothing_else(changes: dict[str, Any]) -> None:
+    """Nor what must be encrypted and comes in the clear."""
+    assert not asked(**{**OPEN, **changes})[0]
+
+
+@pytest.mark.parametrize("who", [{}, WEB], ids=["stranger", "member"])
+def test_an_opening_lets_in_until_it_ends(who: dict[str, Any]) -> None:
+    admitted, by, ahead = asked(**OPEN, **who)
+    assert admitted
+    assert "'neti open' opened 5432/tcp to 10.0.0.0/24 until noon" in by
+    assert "the kernel ends that by its own clock" in ahead

@@ -1,0 +1,267 @@
+"""``neti open``: a port of this host is open to somebody for a time, and the kernel ends that.
+
+The kernel has it before anybody is told so. What is closed goes from the disk first: a restart in
+between must not open it again.
+
+Must never do: open anything without an end, or to a source that nobody named.
+"""
+
+from collections.abc import Iterable, Iterator
+from ipaddress import ip_network
+from typing import Any, Final
+
+from neti import log
+from neti.agent.core import Core
+from neti.agent.explaining import addresses, is_own, judged
+from neti.agent.kernel import Kernel
+from neti.control.server import Request
+from neti.errors import NetiError
+from neti.fleet.attendance import moment
+from neti.model.document import plain
+from neti.model.openings import MOST, Opening
+from neti.model.settings import IPNetwork
+from neti.monitoring.opened import Answer, Opened
+from neti.stage.stages import IS_DOWN, Stage
+from neti.text import printable
+from neti.words import some
+
+# Seconds between two looks whether one has ended. The kernel's clock stands still while the machine
+# sleeps, and this one does not.
+_LOOK_AT_MOST: Final = 10.0
+_IN_SHADOW: Final = (
+    "nobody is kept out of this host today, because it is in shadow: this counts once it is "
+    "enforced, as far as there is time left by then"
+)
+
+
+class OpeningPorts:
+    """Not thread-safe: the loop's thread owns it."""
+
+    def __init__(self, core: Core, kernel: Kernel) -> None:
+        self._core = core
+        self._kernel = kernel
+
+    # --- commands ---
+
+    def open(self, request: Request) -> None:
+        core, before = self._core, self._core.openings.decided
+        if core.down.now:
+            request.fail(f"nothing is opened: {IS_DOWN}")
+            return
+        new = tuple(self._new(request))
+        after = before.with_new(new)
+        if after.size > MOST:
+            request.fail(
+                f"that would be {after.size} pairs of a source and a port, and at most {MOST} can "
+                "be open for a time\n→ fewer ports, a network in place of its addresses, or "
+                "open_ports in neti.yml"
+            )
+            return
+        core.openings.decide(after)
+        refused = self._kernel.resync("neti open")
+        if refused is not None:
+            core.openings.decide(before)
+            self._kernel.resync("not opened")
+            request.fail(f"nothing was opened: {refused}")
+            return
+        unsaved = core.openings.keep()
+        self._log("opened", new)
+        core.soon("openings")
+        request.succeed(self._answer(new, self._notes(new), unsaved))
+
+    def close(self, request: Request) -> None:
+        core, said = self._core, request.arguments
+        gone = [one for one in core.openings.held if self._is_meant(one, said)]
+        if not gone:
+            request.fail(f"nothing like that is open for a time{self._near(said)}")
+            return
+        core.openings.decide(core.openings.decided.without(gone))
+        unsaved = core.openings.keep()
+        refused = self._kernel.resync("neti open --close")
+        self._log("closed", gone)
+        if refused is not None:
+            request.fail(
+                f"not closed: {refused}\n→ the agent tries again by itself; 'neti status' says "
+                "what is wrong. Whatever happens, the kernel ends it by "
+                f"{moment(core.steady.shown(max(one.until for one in gone)))}"
+            )
+            return
+        request.succeed(self._answer(gone, (), unsaved))
+
+    def opened(self, request: Request) -> None:
+        request.succeed(self._answer(self._core.openings.held, (), None))
+
+    def _answer(
+        self, which: Iterable[Opening], notes: Iterable[str], unsaved: str | None
+    ) -> dict[str, Any]:
+        core = self._core
+        answer: dict[str, Any] = plain(
+            Answer(
+                stage=core.stage.word,
+                opened=tuple(told(core, which)),
+                notes=tuple(notes),
+                unsaved=unsaved,
+            )
+        )
+        return answer
+
+    def _log(self, event: str, which: Iterable[Opening]) -> None:
+        for one in which:
+            log.warning(event, port=one.port, source=str(one.source), seconds=one.seconds)
+
+    # --- what is meant ---
+
+    def _new(self, request: Request) -> Iterator[Opening]:
+        core, said = self._core, request.arguments
+        first, last = int(said.get("first", 0)), int(said.get("last", 0))
+        named = list(dict.fromkeys(said.get("sources") or ()))
+        if not (0 < first <= last and named and "proto" in said and "seconds" in said):
+            raise NetiError("a port, a source and a time are needed: nothing is opened without end")
+        for name in named:
+            for source, member in self._sources(name):
+                yield Opening(
+                    source=source,
+                    proto=said["proto"],
+                    first=first,
+                    last=last,
+                    until=core.since() + int(said["seconds"]),
+                    seconds=int(said["seconds"]),
+                    at=core.wall(),
+                    by=request.caller,
+                    member=member,
+                )
+
+    def _sources(self, name: str) -> list[tuple[IPNetwork, str]]:
+        """Networks, and the member that each was found by. Raises NetiError."""
+        if "/" in name:
+            return [(_usable(name), "")]
+        if is_own(self._core, name):
+            raise NetiError(f"{printable(name)} is this host itself, which is never kept out")
+        members = self._core.members.fleet.members
+        if name not in members and (group := self._of_group(name)) is not None:
+            found = [pair for host_id in group for pair in self._of_one(host_id)]
+            if not found:
+                raise NetiError(
+                    f"nobody who could come to this host is in group {name}\n→ neti group list"
+                )
+            return found
+        return self._of_one(name)
+
+    def _of_one(self, name: str) -> list[tuple[IPNetwork, str]]:
+        found = [_usable(str(one)) for one in addresses(self._core, name)]
+        if not found:
+            raise NetiError(
+                f"member {name} has no address by which it could come to this host\n"
+                "→ 'neti verify' says by which road members are reached"
+            )
+        itself = [str(one.network_address) for one in found] == [name]
+        return [(one, "" if itself else name) for one in found]
+
+    def _of_group(self, name: str) -> list[str] | None:
+        """Ids of those who are in it now; None: there is no such group."""
+        groups = self._core.grouping.every()
+        if name not in groups.needed:
+            return None
+        everybody = self._core.members.fleet.members.values()
+        return sorted(one.id for one in everybody if name in groups.of(one))
+
+    def _is_meant(self, one: Opening, said: dict[str, Any]) -> bool:
+        if "first" in said and (one.first, one.last, one.proto) != (
+            said["first"],
+            said.get("last", said["first"]),
+            said.get("proto", "tcp"),
+        ):
+            return False
+        names = said.get("sources")
+        if not names:
+            return True
+        return one.member in names or any(one.source in _networks(name) for name in names)
+
+    def _near(self, said: dict[str, Any]) -> str:
+        """What else is open, for whoever meant some of it."""
+        held = {f"{one.port} to {one.to}" for one in self._core.openings.held}
+        return f"\n→ what is: {some(held, 5)}" if held else ""
+
+    def _notes(self, new: tuple[Opening, ...]) -> Iterator[str]:
+        core = self._core
+        if core.stage.now is Stage.SHADOW:
+            yield _IN_SHADOW
+        for one in new:
+            if one.source.prefixlen != one.source.max_prefixlen:
+                continue
+            found = judged(core, one.source.network_address, one.proto, one.first)
+            if found.lasts:
+                yield f"{one.to} gets in to {one.first}/{one.proto} without this too: {found.by}"
+            elif not found.admitted:
+                yield f"{one.to} does NOT get in to {one.first}/{one.proto} even so: {found.by}"
+
+    # --- time ---
+
+    def begin(self) -> None:
+        """Before the kernel is put right for the first time: what has ended while no agent ran."""
+        core = self._core
+        over = core.openings.decided.over(core.since())
+        core.openings.decide(core.openings.decided.without(over))
+        self._log("opening_ended", over)
+        if over:
+            core.openings.keep()
+
+    def look(self) -> None:
+        """The timer "openings"."""
+        core = self._core
+        before = len(core.openings.held)
+        self.begin()
+        if len(core.openings.held) != before:
+            self._kernel.resync("what was open for a time has ended")
+        core.openings.keep_time()
+        if held := core.openings.held:
+            left = min(one.until for one in held) - core.since()
+            core.soon("openings", min(max(0.0, left), _LOOK_AT_MOST))
+
+
+def told(core: Core, which: Iterable[Opening]) -> Iterator[Opened]:
+    """Those that end first, first."""
+    now = core.since()
+    for one in sorted(which, key=lambda held: (held.until, held.port, str(held.source))):
+        yield Opened(
+            port=one.port,
+            source=str(one.source),
+            member=one.member,
+            until=core.steady.shown(one.until),
+            seconds_left=round(max(0.0, one.until - now), 1),
+            at=one.at,
+            by=one.by,
+        )
+
+
+def unrecorded(core: Core) -> Iterator[str]:
+    """For the preview: what is let in for a time leaves no trace in its record."""
+    if held := core.openings.held:
+        yield (
+            f"open for a time, so who comes is not recorded: {some({one.port for one in held})} "
+            "('neti open' shows to whom, and until when)"
+        )
+
+
+def _usable(text: str) -> IPNetwork:
+    """Raises NetiError in words."""
+    try:
+        found = ip_network(text)
+    except ValueError:
+        found = None
+    if found is None or "%" in text:
+        raise NetiError(
+            f"{printable(text)!r} is no network: expected a CIDR without host bits set, such as "
+            "192.0.2.0/24 or 2001:db8::/32"
+        )
+    mapped = found.version == 6 and found.network_address.ipv4_mapped is not None
+    if mapped or found.is_multicast or found.is_loopback:
+        raise NetiError(f"nobody comes to this host from {found}: name where packets come from")
+    return found
+
+
+def _networks(name: str) -> list[IPNetwork]:
+    try:
+        return [ip_network(name)]
+    except ValueError:
+        return []
