@@ -95,14 +95,17 @@ def registry_of(settings: Settings) -> "Iterator[Registry]":
 
 def fleet_seen(settings: Settings) -> "Seen":
     """The fleet by the registry, or else by this host's agent, with a word on stderr."""
+    from neti.fleet.attendance import lasting
     from neti.oneshot import registered
 
     with waiting(REGISTRY_SECONDS, "this host's agent is asked instead", who=THE_REGISTRY):
         found = registered.seen(settings, registry_of, ask)
     if found.unanswered is not None:
+        age = found.stale_seconds
+        when = f" {lasting(age)} ago" if age is not None else ""
         explain(
             f"{found.unanswered}\n"
-            "so this is what this host's agent knew last, without names, versions and stages"
+            f"so this is what this host's agent knew last{when}, without names, versions and stages"
         )
     return found
 

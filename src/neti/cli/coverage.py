@@ -10,8 +10,8 @@ from typing import Any, Final, TypeVar
 import click
 
 from neti.cli.common import refuse_no_version, refuse_unknown_site, registry_of
-from neti.cli.fleet import older
 from neti.cli.output import hand_over, print_json, say
+from neti.fleet.selecting import older
 from neti.model import Member
 from neti.model.addresses import is_address
 from neti.model.machine import Machine

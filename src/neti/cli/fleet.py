@@ -1,11 +1,12 @@
 """``neti fleet``: every member, read from the registry itself, so that it works on any machine."""
 
-import csv
-import io
 import sys
-from collections.abc import Collection
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, get_args
 
 import click
 
@@ -18,28 +19,26 @@ from neti.cli.common import (
     registry_of,
     settings_in_force,
 )
+from neti.cli.fleet_asked import (
+    Requirements,
+    key_asked,
+    labels_asked,
+    sentences,
+    totals_lines,
+)
+from neti.cli.fleet_shown import metrics_port, print_fleet, print_skipped, print_used
 from neti.cli.naming import name_option, note_contests, note_withheld, pinned_names
-from neti.cli.output import hand_over, print_json, say
+from neti.cli.output import is_terminal, print_json, say
+from neti.errors import NetiError
 from neti.fleet import attendance, listing
 from neti.fleet.attendance import Required
 from neti.fleet.listing import Row
+from neti.fleet.selecting import Choice, totals
 from neti.model.settings import Settings
 from neti.oneshot.registered import Seen
-from neti.text import printable
-from neti.words import and_more, counted, some
+from neti.words import counted, some
 
-_MOST_IDLE: Final = 50
-_COLUMNS: Final = (
-    "name",
-    "id",
-    "site",
-    "private",
-    "public",
-    "overlay",
-    "version",
-    "stage",
-    "encryption",
-)
+_EVERY: Final = 5.0  # seconds, with --watch
 
 
 @click.command()
@@ -58,7 +57,14 @@ _COLUMNS: Final = (
     type=click.IntRange(1, 65535),
     help="With --format prometheus: the port of the targets. [default: that of metrics_listen]",
 )
-@click.option("--site", help="Only members of this site.")
+@click.option("--site", help="Only hosts of this site.")
+@click.option(
+    "--where",
+    multiple=True,
+    metavar="LABEL=VALUE",
+    callback=labels_asked,
+    help="Only hosts with this label (labels in neti.yml). Repeatable.",
+)
 @click.option(
     "--below-version",
     "--version-below",
@@ -68,15 +74,29 @@ _COLUMNS: Final = (
 )
 @click.option(
     "--stage",
-    type=click.Choice(["down", "shadow", "trial", "enforced"]),
+    type=click.Choice(["down", "relaxed", "shadow", "trial", "enforced"]),
     help="Only members in this stage.",
+)
+@click.option(
+    "--state",
+    type=click.Choice(["registered", *get_args(attendance.State)]),
+    help="Only hosts of which this is the case.",
+)
+@click.option("--problem", metavar="CODE", help="Only members with this problem.")
+@click.option("--version", metavar="VERSION", help="Only agents of this very version.")
+@click.option(
+    "--by",
+    metavar="LABEL",
+    callback=key_asked,
+    help="Totals for each value of a label; or by site, stage, state or version.",
 )
 @click.option(
     "--require",
     "required",
-    type=click.Choice(attendance.REQUIRED),
+    type=Requirements(),
     multiple=True,
-    help="List the hosts that are not, lost ones too; exit code 1 if there are any. Repeatable.",
+    help="List the hosts that are not, lost ones too; exit code 1 if there are any. Repeatable, or "
+    "with commas.",
 )
 @click.option(
     "--except",
@@ -93,20 +113,27 @@ _COLUMNS: Final = (
 )
 @click.option("--skipped", is_flag=True, help="Show the entries that no agent believes, and why.")
 @click.option("--used", is_flag=True, help="Count overlay addresses: leased, free, all.")
+@click.option("--watch", is_flag=True, help="Draw it again every 5 seconds, until Ctrl-C.")
 def fleet(
     config: Path,
     as_json: bool,
     style: str,
     port: int | None,
     site: str | None,
+    where: tuple[tuple[str, str], ...],
     version_below: str | None,
     stage: str | None,
-    required: tuple[Required, ...],
+    state: str | None,
+    problem: str | None,
+    version: str | None,
+    by: str | None,
+    required: tuple[tuple[Required, ...], ...],
     excepted: tuple[str, ...],
     used: bool,
     skipped: bool,
     registered_only: bool,
     names: tuple[str, ...],
+    watch: bool,
 ) -> None:
     """List the members of the fleet, by the same rules as the agents.
 
@@ -123,71 +150,130 @@ def fleet(
     Examples:
       neti fleet
       neti fleet --site vpc --format csv
-      neti fleet --require enforced && echo all are
+      neti fleet --where tier=db --by stage
+      neti fleet --require enforced,in-step,no-problem && echo all are
       neti fleet --skipped
       neti fleet --used
     """
-    settings = settings_in_force(config)
     if port is not None and (style != "prometheus" or as_json):
         raise click.UsageError("--port: expected beside --format prometheus")
     refuse_no_version("--below-version", version_below)
-    pinned = pinned_names(names)
+    refuse_no_version("--version", version)
+    style = "json" if as_json else style
+    if registered_only and style in ("table", "json"):
+        raise click.UsageError(
+            "--registered-only: expected beside --format csv, hosts, ansible or prometheus"
+        )
+    if excepted and not required:
+        raise click.UsageError("--except works only with --require")
+    asked = _Asked(
+        style=style,
+        port=port,
+        choice=Choice(
+            site=site,
+            stage=stage,
+            state=state,
+            problem=problem,
+            version=version,
+            version_below=version_below,
+            where=where,
+        ),
+        by=by,
+        required=tuple(dict.fromkeys(one for each in required for one in each)),
+        excepted=excepted,
+        registered_only=registered_only,
+        pinned=pinned_names(names),
+    )
+    settings = settings_in_force(config)
     if used:
         with registry_of(settings) as registry:
             leased = len(registry.leases())
         total = settings.overlay_subnet.num_addresses - 2
-        _print_used({"leased": leased, "free": total - leased, "addresses": total}, as_json)
-        return
-    seen = fleet_seen(settings)
-    if skipped:
-        _print_skipped(seen, as_json)
-        return
+        print_used({"leased": leased, "free": total - leased, "addresses": total}, as_json)
+    elif skipped:
+        print_skipped(fleet_seen(settings), as_json)
+    elif watch:
+        _watch(settings, asked)
+    else:
+        _show(settings, fleet_seen(settings), asked)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    style: str
+    port: int | None
+    choice: Choice
+    by: str | None
+    required: tuple[Required, ...]
+    excepted: tuple[str, ...]
+    registered_only: bool
+    pinned: Mapping[str, str]
+
+
+def _watch(settings: Settings, asked: _Asked) -> None:
+    if asked.style != "table" or asked.required or not is_terminal(sys.stdout):
+        raise NetiError(
+            "--watch needs a terminal and a table: leave out --watch, or the other options"
+        )
+    with suppress(KeyboardInterrupt):
+        while True:
+            seen = fleet_seen(settings)
+            click.clear()
+            _show(settings, seen, asked)
+            time.sleep(_EVERY)
+
+
+def _show(settings: Settings, seen: Seen, asked: _Asked) -> None:
+    choice, style, pinned = asked.choice, asked.style, asked.pinned
     words = seen.words(pinned)
     rows = seen.rows(words)
-    refuse_unknown_site(site, [*settings.sites, *(row["site"] for row in rows)])
-    away = [row for row in seen.away if site is None or row["site"] in (site, None)]
-    if required or excepted:
-        if not required:
-            raise click.UsageError("--except works only with --require")
+    refuse_unknown_site(choice.site, [*settings.sites, *(row["site"] for row in rows)])
+    awaited = [row for row in seen.away if row["state"] != "never seen"]
+    if asked.required:
         _gate(
-            [row for row in rows if site is None or row["site"] == site],
-            away,
-            required,
-            excepted,
-            attendance.unmet_by_the_fleet(rows, seen.strict, required),
-            as_json=as_json,
+            [row for row in rows if choice.may_concern(row)],
+            [row for row in awaited if choice.may_concern(row)],
+            asked.required,
+            asked.excepted,
+            attendance.unmet_by_the_fleet(rows, seen.strict, asked.required),
+            as_json=style == "json",
         )
         return
-    chosen = [
-        row
-        for row in rows
-        if (site is None or row["site"] == site)
-        and (stage is None or row["stage"] == stage)
-        and (version_below is None or older(row["version"], version_below))
-    ]
+    chosen = [row for row in rows if choice.takes(row)]
+    away = [row for row in seen.away if choice.takes_away(row)]
     note_contests(rows, words)
-    if style == "hosts" and not as_json:
+    if style == "hosts":
         note_withheld(chosen, words)
-    filtered = stage is not None or version_below is not None
-    if registered_only and (as_json or style in ("table", "json")):
-        raise click.UsageError(
-            "--registered-only: expected beside --format csv, hosts, ansible or prometheus"
-        )
-    lost = [] if filtered or registered_only else listing.surely_lost(away)
-    if style == "prometheus" and not as_json:
-        print_json(listing.targets([*chosen, *lost], port or _metrics_port(settings)))
+    if asked.by is not None:
+        _print_totals(asked.by, totals([*chosen, *away], asked.by), style)
+        return
+    lost = [] if asked.registered_only else listing.surely_lost(away)
+    if style == "prometheus":
+        print_json(listing.targets([*chosen, *lost], asked.port or metrics_port(settings)))
     else:
-        shown_away = [] if filtered else away if as_json or style in ("table", "json") else lost
-        _print(chosen, "json" if as_json else style, seen.skipped_count, shown_away, pinned)
-    missing = None if filtered else attendance.summary(len(chosen), away)
+        shown_away = away if style in ("table", "json") else lost
+        print_fleet(chosen, style, seen.skipped_count, shown_away, pinned)
+    filtered = choice.of_what_hosts_say or choice.state is not None
+    awaited = [row for row in away if row["state"] != "never seen"]
+    missing = None if filtered else attendance.summary(len(chosen), awaited)
     drained = sorted(seen.drained & {row["id"] for row in chosen})
     unused = f"gateways that are drained: {some(drained)}" if drained else None
-    for said in (missing, attendance.other_ports(rows), attendance.other_gateways(rows), unused):
+    odd = (attendance.other_ports(rows), attendance.other_gateways(rows), unused)
+    for said in (missing, *odd, *sentences(chosen, time.time())):
         if said is not None:
             say(f"neti: {said}", err=True)
     if seen.skipped_count:
         entries = counted(seen.skipped_count, "registry entry is", "registry entries are")
         say(f"neti: {entries} not believed: 'neti fleet --skipped' says why", err=True)
+
+
+def _print_totals(key: str, counted_by: list[dict[str, Any]], style: str) -> None:
+    if style == "json":
+        print_json({"by": key, "totals": counted_by})
+    elif style == "table":
+        say(*totals_lines(key, counted_by))
+    else:
+        raise click.UsageError("--by: expected with a table or JSON")
 
 
 def _gate(
@@ -217,113 +303,3 @@ def _gate(
         say(*said.splitlines())
     if found or whole or not total:
         sys.exit(1)
-
-
-def _print_skipped(seen: Seen, as_json: bool) -> None:
-    named = sorted(seen.skipped.items())
-    if as_json:
-        entries = [{"entry": name, "why": why} for name, why in named]
-        print_json({"skipped": entries, "count": seen.skipped_count})
-        return
-    for name, why in named:
-        say(f"{printable(name)}  {printable(why)}")
-    word = counted(seen.skipped_count, "entry is", "entries are")
-    say(f"{word} not believed{and_more(seen.skipped_count - len(named))}")
-
-
-def _print(
-    rows: list[Row], style: str, skipped: int, away: list[Row], pinned: Collection[str]
-) -> None:
-    match style:
-        case "json":
-            sites = listing.by_site(rows)
-            document = {
-                "members": rows,
-                "total": len(rows),
-                "sites": sites,
-                "skipped": skipped,
-                "away": away,
-            }
-            print_json(document)
-        case "csv":
-            text = io.StringIO()
-            writer = csv.writer(text, lineterminator="\n")
-            writer.writerow(_COLUMNS)
-            writer.writerows(
-                listing.csv_row({**row, "stage": row["stage"] or row["state"]}, _COLUMNS)
-                for row in (*rows, *away)
-            )
-            hand_over(text.getvalue())
-        case "hosts":
-            lines, left_out = listing.hosts_lines([*rows, *away], allowed=pinned)
-            hand_over("".join(f"{line}\n" for line in lines))
-            note_left_out(left_out, "a hosts file")
-        case "ansible":
-            document, left_out = listing.inventory([*rows, *away])
-            print_json(document)
-            note_left_out(left_out, "an inventory")
-        case _:
-            _print_table(rows, away)
-
-
-def _metrics_port(settings: Settings) -> int | None:
-    """That of this host's agent: the fleet's, where all have one configuration."""
-    listen = settings.metrics_listen
-    return int(listen.rpartition(":")[2]) if listen is not None else None
-
-
-def note_left_out(ids: list[str], where: str) -> None:
-    if ids:
-        them = counted(len(ids), "member is", "members are")
-        say(
-            f"neti: {them} left out, because {where} cannot hold their names: {some(ids)}",
-            err=True,
-        )
-
-
-def _print_table(rows: list[Row], away: list[Row]) -> None:
-    """Who is away has no stage: the last column says what became of it instead."""
-    # Anybody with a certificate can take leases by the thousand.
-    idle = [row for row in away if row["state"] in ("gone", "missing")]
-    cut = {row["id"] for row in idle[_MOST_IDLE:]}
-    shown_rows = [*rows, *(row for row in away if row["id"] not in cut)]
-    here = [{**row, "stage": row["stage"] or row["state"]} for row in shown_rows]
-    columns = _COLUMNS if _encrypts(rows) else _COLUMNS[:-1]
-    # Where nobody has any, the column is only in the way.
-    if any(row.get("member_ports") not in (None, "?", "none") for row in rows):
-        columns = (*columns, "member_ports")
-    if any(row.get("openings") for row in rows):
-        columns = (*columns, "openings")
-    if any(row["gateway"] for row in rows):
-        columns = (*columns, "gateway")
-    shown = [[printable(row.get(column) or "-") for column in columns] for row in here]
-    widths = [max(map(len, column)) for column in zip(columns, *shown, strict=True)]
-    for cells in ([column.upper() for column in columns], *shown):
-        say("  ".join(f"{c:<{w}}" for c, w in zip(cells, widths, strict=True)).rstrip())
-    if cut:
-        say(
-            f"{counted(len(cut), 'more lease')} of hosts that are not registered: "
-            "'neti lease list' has them all"
-        )
-    sites = ", ".join(f"{count} in {site}" for site, count in sorted(listing.by_site(rows).items()))
-    say(counted(len(rows), "member") + (f": {sites}" if sites else ""))
-
-
-def _encrypts(rows: list[Row]) -> bool:
-    """Where nobody does, a column that says so is only in the way."""
-    return any(row["encryption"] not in (None, "?", "off") for row in rows)
-
-
-def _print_used(counts: dict[str, int], as_json: bool) -> None:
-    if as_json:
-        print_json(counts)
-    else:
-        say(", ".join(f"{count} {word}" for word, count in counts.items()))
-
-
-def older(version: str, than: str) -> bool:
-    return _numbers(version) < _numbers(than)
-
-
-def _numbers(version: str) -> list[int]:
-    return [int(part) if part.isascii() and part.isdigit() else -1 for part in version.split(".")]

@@ -11,7 +11,7 @@ import click
 
 from neti.cli.common import config_option, fleet_seen, json_option, settings_in_force
 from neti.cli.ending import if_interrupted
-from neti.cli.fleet import note_left_out
+from neti.cli.fleet_shown import note_left_out
 from neti.cli.naming import name_option, note_contests, note_withheld, pinned_names
 from neti.cli.output import hand_over, print_json, say
 from neti.errors import NetiError

@@ -11,12 +11,12 @@ from datetime import UTC, datetime
 from ipaddress import IPv4Address
 from typing import Final, Literal
 
-from neti.fleet.listing import Row
+from neti.fleet.listing import Row, said_of_itself
 from neti.model.problem_codes import OUT_OF_STEP
-from neti.registry.detail import ABLE
+from neti.registry.detail import ABLE, Document
 from neti.words import counted, some
 
-State = Literal["lost", "held", "left", "not believed", "gone", "missing"]
+State = Literal["lost", "held", "left", "not believed", "gone", "missing", "never seen"]
 Required = Literal[
     "enforced", "shadow", "in-step", "no-problem", "can-encrypt", "encrypted-in-part", "encrypted"
 ]
@@ -67,16 +67,19 @@ _MEANS: Final[Mapping[State, str]] = {
     "not believed": "registered, and not believed",
     "gone": "gone: it left, or was lost for too long",
     "missing": "missing: it holds a lease and is not registered",
+    "never seen": "admitted, and never seen",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """What this host's agent says about a host that is lost or held. ``since``: Unix seconds."""
+    """What this host's agent says about a host that is lost or held. ``since``: Unix seconds;
+    ``gone_in``: in how many seconds peers let go of it."""
 
     state: Literal["lost", "held"]
     since: float | None = None
     site: str | None = None
+    gone_in: float | None = None
 
 
 def absent(
@@ -85,15 +88,19 @@ def absent(
     *,
     left: Collection[str] = (),
     not_believed: Collection[str] = (),
+    expected: Collection[str] = (),
     words: Mapping[str, Word] | None = None,
 ) -> list[Row]:
     """A row for each host that holds a lease, or that this host's agent keeps, and that is not a
-    registered member; sorted by id. ``words``: None if no agent could be asked."""
+    registered member; sorted by id. ``expected``: who was admitted and never came; ``words``: None
+    if no agent could be asked."""
     known = words or {}
     rows = []
     for host_id in sorted({*leases, *known} - set(members)):
         word = known.get(host_id)
         state: State = "missing" if words is None else "gone"
+        if host_id in expected:
+            state = "never seen"
         if host_id in not_believed:
             state = "not believed"
         elif host_id in left:
@@ -116,6 +123,8 @@ def absent(
                 "gateways": None,
                 "state": state,
                 "since": word.since if word is not None else None,
+                "gone_in": word.gone_in if word is not None else None,
+                **said_of_itself(Document()),
             }
         )
     return rows
@@ -131,9 +140,21 @@ def summary(registered: int, away: Sequence[Row]) -> str | None:
 
 def _in_words(row: Row, *, short: bool = False) -> str:
     since = f" since {moment(row['since'])}" if row.get("since") is not None else ""
+    if (left := row.get("gone_in")) is not None:
+        since += f", gone in {lasting(left)}"
     if short:
         return f"{row['id']} {row['state']}{since}"
     return f"{_MEANS[row['state']]}{since}"
+
+
+def lasting(seconds: float) -> str:
+    """A span of time, as people say it: ``40 s``, ``12 min``, ``3 h``, ``5 days``."""
+    whole = max(0, int(seconds))
+    if whole < 120:
+        return f"{whole} s"
+    if whole < 7200:
+        return f"{whole // 60} min"
+    return f"{whole // 3600} h" if whole < 172_800 else f"{whole // 86_400} days"
 
 
 def moment(seconds: float) -> str:

@@ -9,7 +9,7 @@ Must never do: give one host's name to another, or a name to an address that nob
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from ipaddress import IPv4Address
 from types import MappingProxyType
 from typing import Any, Final
@@ -23,6 +23,7 @@ from neti.fleet.naming import (
     names_of,
 )
 from neti.model import Member
+from neti.model.labels import in_words
 from neti.registry.detail import Document
 from neti.text import csv_cell, hosts_line, inventory_value, plain_name
 from neti.text import label as metric_label
@@ -68,11 +69,46 @@ def _row(member: Member, called: Called, told: Document) -> Row:
         "contested": called.contested,
         # Codes of what is wrong on it; None: it does not say.
         "problems": list(told.problems) if told.problems is not None else None,
+        **said_of_itself(told),
     }
 
 
+def said_of_itself(told: Document) -> Row:
+    """What of a document stands in a row as it is; times are Unix seconds, None: not said.
+    ``relaxed``: in shadow, though its neti.yml asks for more."""
+    return {
+        "labels": dict(told.labels),
+        "installed": told.installed or None,
+        "down": asdict(told.down) if told.down is not None else None,
+        "relaxed": asdict(told.relaxed) if told.relaxed is not None else None,
+        "config_read": told.config_read,
+        "config_unread": told.config_unread,
+        "hurts": asdict(told.hurts) if told.hurts is not None else None,
+        "written": told.written,
+    }
+
+
+def shown_stage(row: Row) -> str:
+    """What people read: who is relaxed is in shadow against its file; who is away has no stage."""
+    if row.get("relaxed") is not None and row["stage"] == "shadow":
+        return "relaxed"
+    return str(row["stage"] or row["state"])
+
+
+def text_of(row: Row, column: str) -> Any:
+    """A cell of a listing for people, or of CSV."""
+    match column:
+        case "stage":
+            return shown_stage(row)
+        case "labels":
+            return in_words(row.get("labels") or {})
+        case "problems":
+            return " ".join(row.get("problems") or ())
+    return row.get(column)
+
+
 def csv_row(row: Row, columns: Sequence[str]) -> list[str]:
-    return [csv_cell(row[column]) for column in columns]
+    return [csv_cell(text_of(row, column)) for column in columns]
 
 
 def still_reachable(away: Sequence[Row]) -> list[Row]:
@@ -234,6 +270,10 @@ def inventory(listed: Sequence[Row]) -> tuple[dict[str, Any], list[str]]:
                         f"neti_{key}": inventory_value(row[key])
                         for key in ("id", "private", "public", "site", "state")
                     },
+                    **{
+                        f"neti_label_{key.replace('-', '_')}": inventory_value(value)
+                        for key, value in row.get("labels", {}).items()
+                    },
                 }
                 for row in fit
             }
@@ -270,6 +310,10 @@ def targets(listed: Sequence[Row], port: int | None = None) -> list[dict[str, An
                 "site": metric_label(row["site"]),
                 # Gone after relabelling: a host that is lost stays the same series.
                 "__meta_neti_state": metric_label(row["state"]),
+                **{
+                    f"label_{key.replace('-', '_')}": metric_label(value)
+                    for key, value in row.get("labels", {}).items()
+                },
             },
         }
         for row in listed

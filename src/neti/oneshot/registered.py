@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any
 
 from neti.control import client
 from neti.control.client import AgentUnreachable
@@ -25,15 +25,13 @@ from neti.fleet.registered import Registered, answer, id_of
 from neti.identity.preflight import registry_addresses
 from neti.model import IPAddress, Member, entry
 from neti.model.settings import Settings
-from neti.monitoring.status import status_of
+from neti.oneshot.away import PATIENCE, absent, stale_seconds
 from neti.registry import OperatorRegistry, detail
 from neti.registry.detail import Document
 from neti.registry.drained import as_read
 from neti.registry.record import HostRecord
 from neti.registry.strict import is_strict
 from neti.ruleset.gateways import gateways_of
-
-_PATIENCE: Final = 2.0  # seconds for an agent that is only asked since when somebody is gone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +42,8 @@ class Seen:
     ``gateways``: by host id the one by which other sites reach it, if all that are registered work;
     ``drained``: members that operators took out of use as gateways.
     ``unanswered``: why the registry does not answer, so that this is what this host's agent knew;
-    None: it does. ``strict``: whether it says that only what records name is believed; None: it
+    None: it does. ``stale_seconds``: how old that is; None: the agent follows the registry, or does
+    not say. ``strict``: whether it says that only what records name is believed; None: it
     does not answer."""
 
     members: Mapping[str, Member]
@@ -55,6 +54,7 @@ class Seen:
     away: Sequence[Row]
     leases: Mapping[ipaddress.IPv4Address, str] = field(default_factory=dict)
     unanswered: RegistryUnavailable | None = None
+    stale_seconds: float | None = None
     strict: bool | None = None
     gateways: Mapping[str, str] = field(default_factory=dict)
     drained: frozenset[str] = frozenset()
@@ -99,12 +99,19 @@ def unregistered(
 def _of_known(
     registry: OperatorRegistry, fleet: Fleet, leases: Mapping[ipaddress.IPv4Address, str]
 ) -> dict[str, ipaddress.IPv4Address]:
-    """By id, without those who got their lease by an operator's admission and never came: nobody
+    return _known_and_expected(registry, fleet, leases)[0]
+
+
+def _known_and_expected(
+    registry: OperatorRegistry, fleet: Fleet, leases: Mapping[ipaddress.IPv4Address, str]
+) -> tuple[dict[str, ipaddress.IPv4Address], dict[str, ipaddress.IPv4Address]]:
+    """By id, and those who got their lease by an operator's admission and never came: nobody
     misses them. A record that was made for a host of a version before names its address."""
     held = _by_id(leases)
     records = registry.records(held.keys() - fleet.members.keys())
     expected = {host_id for host_id, read in records.items() if read.record == HostRecord()}
-    return {host_id: overlay for host_id, overlay in held.items() if host_id not in expected}
+    known = {host_id: overlay for host_id, overlay in held.items() if host_id not in expected}
+    return known, {host_id: held[host_id] for host_id in expected}
 
 
 def believed(settings: Settings, registry: OperatorRegistry) -> dict[str, str]:
@@ -178,7 +185,7 @@ def registered_of(registry: OperatorRegistry, host_ids: Collection[str]) -> set[
 
 def _lost_here(settings: Settings) -> set[str]:
     with contextlib.suppress(NetiError):
-        told = client.call(settings.table_files_path, "members", within=_PATIENCE)
+        told = client.call(settings.table_files_path, "members", within=PATIENCE)
         return {str(one["id"]) for one in told if one["lost"]}
     return set()
 
@@ -196,22 +203,25 @@ def seen(
     try:
         with registry_of(settings) as registry:
             fleet, leases, told = _judged(settings, registry)
-            known = _of_known(registry, fleet, leases)
+            known, expected = _known_and_expected(registry, fleet, leases)
             drained = as_read(registry.setting("drained"))
     except RegistryUnavailable as away:
         try:
             members = ask(settings.table_files_path, "members")
         except AgentUnreachable:
             raise away from None
-        return _by_the_agent(settings, members, away)
+        return replace(
+            _by_the_agent(settings, members, away), stale_seconds=stale_seconds(settings, ask)
+        )
+    skipped = _all_skipped(fleet)
     return Seen(
         members=fleet.members,
         told=told,
         taken=_taken(settings),
         leases=leases,
-        skipped=_all_skipped(fleet),
+        skipped=skipped,
         skipped_count=fleet.skipped_count(),
-        away=_away(settings, fleet, known),
+        away=absent(settings, fleet, skipped, known, expected),
         strict=fleet.records == "strict",
         gateways=gateways_of(fleet.members, settings, drained),
         drained=drained & fleet.members.keys(),
@@ -221,33 +231,9 @@ def seen(
 def from_here(settings: Settings, ids: Collection[str]) -> dict[str, Mapping[str, Any]]:
     """By id what this host's agent tells of these members; empty where there is no agent."""
     with contextlib.suppress(NetiError):
-        told = client.call(settings.table_files_path, "members", within=_PATIENCE)
+        told = client.call(settings.table_files_path, "members", within=PATIENCE)
         return {str(one["id"]): one for one in told if one["id"] in ids}
     return {}
-
-
-def _away(
-    settings: Settings, fleet: Fleet, leases: Mapping[str, ipaddress.IPv4Address]
-) -> list[Row]:
-    """Since when they are gone, only an agent knows: this host's, where there is one."""
-    missing = leases.keys() - fleet.members.keys()
-    if not missing:
-        return []
-    folder = settings.table_files_path
-    words = None
-    with contextlib.suppress(NetiError):
-        status = status_of(client.call(folder, "status", within=_PATIENCE))
-        members = client.call(folder, "members", within=_PATIENCE)
-        sites = {str(one["id"]): str(one["site"]) for one in members}
-        words = {one.id: Word("lost", one.since, sites.get(one.id)) for one in status.lost}
-        words |= {one.id: Word("held", one.since, sites.get(one.id)) for one in status.holds}
-    return attendance.absent(
-        leases,
-        fleet.members,
-        left={host_id for host_id in missing if fleet.departed(host_id) is not None},
-        not_believed=missing & {id_of(name) for name in _all_skipped(fleet)},
-        words=words,
-    )
 
 
 def _by_the_agent(

@@ -1,6 +1,7 @@
 """Every lease is accounted for, and a gate passes only when everybody is seen to meet it."""
 
 import json
+import time
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ from neti.fleet import attendance
 from neti.fleet.attendance import Word
 from neti.fleet.listing import Row
 from neti.model import Member, entry
-from neti.registry import detail
+from neti.registry import HostRead, detail
 from neti.registry.detail import gateways_named
 from neti.registry.embedded.registry import EmbeddedRegistry
+from neti.registry.record import HostRecord
 
 LEASES = {name: IPv4Address(f"192.168.0.{n}") for n, name in enumerate("abcdef", 1)}
 
@@ -385,3 +387,111 @@ def test_other_gateways_than_most_hosts_name_are_named(fleet: Fleet) -> None:
     fleet.joins(2, stage="enforced", gateways=gateways_named({"ec2": ["gw-1"]}))
     said = "not name the same gateways on all hosts: h-2 name others than the 3 that agree"
     assert said in fleet().stderr
+
+
+WRITTEN = 1_790_000_000
+
+
+def test_hosts_are_found_and_counted_by_their_labels(fleet: Fleet) -> None:
+    """In each format; of a host that has none nobody says anything."""
+    fleet.joins(1, stage="enforced", labels={"tier": "db"}, problems=["disk"], written=WRITTEN)
+    fleet.joins(2, stage="shadow", labels={"tier": "db", "rack-row": "=1+1"}, written=WRITTEN)
+    fleet.joins(3, stage="shadow", labels={"tier": "web\x1b[31m"}, written=WRITTEN)
+    fleet.joins(4, stage="shadow")
+    table = fleet().stdout.splitlines()
+    assert table[0].split()[-2:] == ["LABELS", "PROBLEMS"]
+    assert "tier=db" in table[1] + table[2]
+    assert "\x1b" not in fleet().stdout
+    found = json.loads(fleet("--where", "tier=db", "--json").stdout)["members"]
+    assert {row["id"] for row in found} == {"h-1", "h-2"}
+    found = json.loads(fleet("--problem", "disk", "--json").stdout)["members"]
+    assert [row["id"] for row in found] == ["h-1"]
+    assert "tier=db" in fleet("--where", "tier=db", "--format", "csv").stdout
+    assert ",=1+1" not in fleet("--format", "csv").stdout
+    (target,) = json.loads(fleet("--where", "rack-row==1+1", "--format", "prometheus").stdout)
+    assert target["labels"]["label_rack_row"] == "=1+1"
+    assert fleet("--by", "tier").stdout.splitlines() == [
+        "tier=(none)  1: 1 shadow",
+        "tier=?  1: 1 shadow",
+        "tier=db  2: 1 enforced, 1 shadow; 1 with a problem",
+    ]
+    totals = json.loads(fleet("--by", "stage", "--json").stdout)["totals"]
+    assert [(one["value"], one["hosts"]) for one in totals] == [("enforced", 1), ("shadow", 3)]
+
+
+@pytest.mark.parametrize("wrong", ["tier", "Tier=db", "tier=", "tier= db"])
+def test_what_is_no_label_is_refused(fleet: Fleet, wrong: str) -> None:
+    assert fleet("--where", wrong).exit_code == 2
+
+
+def test_a_gate_by_label_counts_whoever_may_have_it(fleet: Fleet) -> None:
+    """A host that is missing, or whose agent tells no labels, may be one of them."""
+    good = {"stage": "enforced", "problems": []}
+    fleet.joins(1, **good, labels={"tier": "db"}, written=WRITTEN)
+    fleet.joins(2, stage="shadow", labels={"tier": "web"}, written=WRITTEN)
+    asked = ("--where", "tier=db", "--require", "enforced,no-problem")
+    passed = fleet(*asked)
+    assert passed.exit_code == 0, passed.output
+    assert passed.stdout == "1 host, all enforced and without a problem\n"
+    fleet.joins(3, stage="shadow", problems=[])
+    assert "h-3  is in shadow" in fleet(*asked).stdout
+    fleet.leases(4)
+    assert "h-4  missing" in fleet(*asked).stdout
+    assert fleet("--where", "tier=none", "--require", "enforced").exit_code == 1
+    assert fleet("--require", "enforced,nonsense").exit_code == 2
+
+
+def test_relaxed_and_down_are_said_with_who_and_when(fleet: Fleet) -> None:
+    """A relaxed host is in shadow too, for whoever asks for that."""
+    order = {"by": "alice\x1b[2J", "at": WRITTEN, "until": WRITTEN + 3600}
+    fleet.joins(1, stage="shadow", relaxed=order, written=WRITTEN)
+    fleet.joins(2, stage="down", down={"by": "", "at": WRITTEN}, written=WRITTEN)
+    shown = fleet()
+    assert " relaxed" in shown.stdout
+    assert (
+        "relaxed: h-1 since 2026-09-21 14:13:20 UTC until 2026-09-21 15:13:20 UTC" in shown.stderr
+    )
+    assert "down: h-2 since 2026-09-21 14:13:20 UTC" in shown.stderr
+    assert "\x1b" not in shown.output
+    for stage in ("relaxed", "shadow"):
+        found = json.loads(fleet("--stage", stage, "--json").stdout)["members"]
+        assert [row["id"] for row in found] == ["h-1"]
+    assert fleet("--require", "enforced").exit_code == 1
+
+
+def test_a_host_that_has_not_written_for_long_is_named(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.joins(1, stage="enforced", written=WRITTEN)
+    monkeypatch.setattr(time, "time", lambda: WRITTEN + 2400.0)
+    assert "h-1 40 min ago" in fleet().stderr
+    monkeypatch.setattr(time, "time", lambda: WRITTEN + 600.0)
+    assert "not heard of" not in fleet().stderr
+
+
+def test_who_was_admitted_and_never_came_is_shown_and_not_missed(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody waits for it: it is in no gate and no count of who is missing."""
+    fleet.joins(1, stage="enforced", problems=[])
+    fleet.leases(2)
+    admitted = {"h-2": HostRead("h-2", HostRecord())}
+    monkeypatch.setattr(
+        EmbeddedRegistry,
+        "records",
+        lambda _self, ids=None: {i: r for i, r in admitted.items() if ids is None or i in ids},
+    )
+    shown = fleet()
+    assert "never seen" in shown.stdout
+    assert "known" not in shown.stderr
+    assert fleet("--require", "enforced").exit_code == 0
+    found = json.loads(fleet("--state", "never seen", "--json").stdout)
+    assert ([row["id"] for row in found["away"]], found["members"]) == (["h-2"], [])
+
+
+def test_a_lost_host_has_the_time_that_it_has_left() -> None:
+    words = {"h-1": Word("lost", 1000.0, "ec2", 300.0)}
+    (row,) = attendance.absent({"h-1": IPv4Address("192.168.0.1")}, (), words=words)
+    said = attendance.summary(1, [row])
+    assert said is not None
+    assert said.endswith("h-1 lost since 1970-01-01 00:16:40 UTC, gone in 5 min")

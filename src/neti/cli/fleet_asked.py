@@ -1,0 +1,91 @@
+"""What ``neti fleet`` was asked for: its filters, and words for what they come to."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import click
+
+from neti.fleet import attendance
+from neti.fleet.attendance import Required, lasting, moment
+from neti.fleet.listing import Row
+from neti.model.labels import LABEL_KEY, is_value
+from neti.words import some
+
+_OLD: Final = 720.0  # seconds: an agent that works writes every ten minutes
+_FEW: Final = 5
+
+
+class Requirements(click.ParamType):  # type: ignore[type-arg]
+    """Several in one, with commas between."""
+
+    name = "requirement"
+
+    def get_metavar(self, *_: Any, **__: Any) -> str:
+        return f"[{'|'.join(attendance.REQUIRED)}]"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[Required, ...]:
+        found: list[Required] = []
+        for word in value.split(","):
+            known = next((one for one in attendance.REQUIRED if one == word.strip()), None)
+            if known is None:
+                expected = ", ".join(attendance.REQUIRED)
+                self.fail(f"{word!r} is not one of {expected}.", param, ctx)
+            found.append(known)
+        return tuple(found)
+
+
+def labels_asked(
+    _context: click.Context, option: click.Parameter, given: tuple[str, ...]
+) -> tuple[tuple[str, str], ...]:
+    found = []
+    for word in given:
+        key, equals, value = word.partition("=")
+        if not equals or LABEL_KEY.fullmatch(key) is None or not is_value(value):
+            raise click.UsageError(
+                f"{option.opts[0]} {word!r}: expected a label and its value, such as tier=db"
+            )
+        found.append((key, value))
+    return tuple(found)
+
+
+def key_asked(_context: click.Context, option: click.Parameter, given: str | None) -> str | None:
+    if given is not None and LABEL_KEY.fullmatch(given) is None:
+        raise click.UsageError(
+            f"{option.opts[0]} {given!r}: expected a label such as tier, or site, stage, state or "
+            "version"
+        )
+    return given
+
+
+def sentences(rows: Sequence[Row], now: float) -> Iterator[str]:
+    """What operators did to hosts, and who has not been heard of, in a line each."""
+    for what, of in (("down", "down"), ("relaxed", "relaxed")):
+        those = [row for row in rows if row.get(of) is not None]
+        if those:
+            yield f"{what}: {some([_order(row, of) for row in those], _FEW)}"
+    silent = [
+        f"{row['id']} {lasting(now - row['written'])} ago"
+        for row in rows
+        if row.get("written") is not None and now - row["written"] > _OLD
+    ]
+    if silent:
+        yield (
+            f"not heard of for longer than agents are silent: {some(silent, _FEW)}: what is shown "
+            "of these hosts is that old"
+        )
+
+
+def _order(row: Row, of: str) -> str:
+    said = row[of]
+    by = f" by {said['by']}" if said["by"] else ""
+    since = f" since {moment(said['at'])}" if said["at"] is not None else ""
+    until = f" until {moment(said['until'])}" if said["until"] is not None else ""
+    return f"{row['id']}{since}{until}{by}"
+
+
+def totals_lines(key: str, totals: Sequence[dict[str, Any]]) -> Iterator[str]:
+    for one in totals:
+        stages = ", ".join(f"{count} {stage}" for stage, count in one["stages"].items())
+        bad = f"; {one['with_problems']} with a problem" if one["with_problems"] else ""
+        value = one["value"] or "(none)"
+        yield f"{key}={value}  {one['hosts']}: {stages}{bad}"

@@ -1,0 +1,102 @@
+"""Which hosts of a fleet a listing or a gate is about, and totals of them. Pure.
+
+Must never do: let a gate pass because nobody knows whether a host belongs to what is asked about.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from neti.fleet.listing import Row, shown_stage
+
+UNKNOWN: Final = "?"
+BY_ITSELF: Final = ("site", "stage", "state", "version")  # besides labels
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """``where``: labels that a host must have; ``version_below``: agents older than this, or of no
+    known version; ``problem``: a code, of which it has any. None, or empty: not asked."""
+
+    site: str | None = None
+    stage: str | None = None
+    state: str | None = None
+    problem: str | None = None
+    version: str | None = None
+    version_below: str | None = None
+    where: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def of_what_hosts_say(self) -> bool:
+        """Whether anything is asked that only a registered host says."""
+        return bool(self.where or self.stage or self.problem or self.version or self.version_below)
+
+    def takes(self, row: Row) -> bool:
+        """Of a registered host."""
+        older_than = self.version_below
+        return (
+            self.site in (None, row["site"])
+            and self.state in (None, row["state"])
+            and (self.stage is None or self.stage in (row["stage"], shown_stage(row)))
+            and (self.problem is None or self.problem in (row.get("problems") or ()))
+            and self.version in (None, row["version"])
+            and (older_than is None or older(row["version"], older_than))
+            and self._has_labels(row)
+        )
+
+    def takes_away(self, row: Row) -> bool:
+        """Of one that is not: it says nothing, and where it was perhaps nobody knows."""
+        somewhere = self.site is None or row["site"] in (self.site, None)
+        return somewhere and self.state in (None, row["state"]) and not self.of_what_hosts_say
+
+    def may_concern(self, row: Row) -> bool:
+        """For a gate: whether the host is among those asked about, or may be, because it does not
+        say."""
+        if self.site is not None and row["site"] not in (self.site, None):
+            return False
+        return not says_labels(row) or self._has_labels(row)
+
+    def _has_labels(self, row: Row) -> bool:
+        labels = row.get("labels") or {}
+        return all(labels.get(key) == value for key, value in self.where)
+
+
+def says_labels(row: Row) -> bool:
+    """Whether its agent is of a version that tells labels, and tells."""
+    return row.get("written") is not None
+
+
+def value_of(row: Row, key: str) -> str:
+    if key == "stage":
+        return shown_stage(row)
+    if key in BY_ITSELF:
+        return str(row[key] or UNKNOWN)
+    nothing = "" if says_labels(row) else UNKNOWN
+    return str((row.get("labels") or {}).get(key, nothing))
+
+
+def totals(rows: Sequence[Row], key: str) -> list[dict[str, Any]]:
+    """For each value of a label (empty: the host has none; "?": nobody knows), or of one of
+    ``BY_ITSELF``: how many hosts, how many in each stage or state, how many with a problem, how
+    many that do not say."""
+    by: dict[str, list[Row]] = {}
+    for row in rows:
+        by.setdefault(value_of(row, key), []).append(row)
+    return [
+        {
+            "value": value,
+            "hosts": len(those),
+            "stages": dict(sorted(Counter(map(shown_stage, those)).items())),
+            "with_problems": sum(1 for row in those if row.get("problems")),
+        }
+        for value, those in sorted(by.items())
+    ]
+
+
+def older(version: str, than: str) -> bool:
+    return _numbers(version) < _numbers(than)
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(part) if part.isascii() and part.isdigit() else -1 for part in version.split(".")]
