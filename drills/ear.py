@@ -14,6 +14,11 @@ class Ear:
         figure = f"{seen.marked} packets with a word in them"
         encrypted = seen.between_sites(TUNNEL).packets
         figure += f", {encrypted:,} encrypted ones"
+        figure += "".join(
+            f"; {heading.source} to {heading.target}, {heading.road}: {count.sample!r}"
+            for heading, count in seen.counts.items()
+            if count.marked
+        )
         if seen.dropped:
             figure += f"; {seen.dropped} NOT LOOKED AT"
         return Row(f"{what}: the sniffer reads", figure, not seen.marked and not seen.dropped)
