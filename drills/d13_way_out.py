@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGCONT, SIGSTOP
+from threading import Event
 from typing import Final, Literal
 
 from drills import broken, talk
@@ -59,9 +60,12 @@ def run(drill: Run) -> Rows:
             for kind in broken.all_kinds(field.folder)
             if (cheap := kind.agent == "gone") or not (kind.again and drill.scale == "short")
         ]
-        with ThreadPoolExecutor(len(lanes)) as pool:
+        stop = Event()
+        with ThreadPoolExecutor(len(lanes)) as pool, ExitStack() as ended:
+            ended.callback(stop.set)  # Ctrl-C waits for what plays, and for no more
             halves = [
-                pool.submit(_all, lane, plays[n :: len(lanes)]) for n, lane in enumerate(lanes)
+                pool.submit(_all, lane, plays[n :: len(lanes)], stop)
+                for n, lane in enumerate(lanes)
             ]
             for half in halves:
                 yield from half.result()
@@ -84,10 +88,12 @@ def _enforced(field: Field, host: FieldHost) -> Lane:
     return Lane(field, host, kept, table)
 
 
-def _all(lane: Lane, plays: list[tuple[Broken, tuple[Command, ...]]]) -> list[Row]:
-    rows = []
+def _all(lane: Lane, plays: list[tuple[Broken, tuple[Command, ...]]], stop: Event) -> list[Row]:
+    rows: list[Row] = []
     for kind, commands in plays:
         for command in commands:
+            if stop.is_set():
+                return rows
             try:
                 figure, ok = _play(lane, kind, command)
             except NetiError as error:  # the other plays say more

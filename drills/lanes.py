@@ -22,8 +22,8 @@ from drills import leftovers, runner
 from drills.drill import PREFIX, Row, Scale
 from drills.runner import Outcome
 
-# In full they take from ten minutes to two, in this order; others take less. They begin first, so
-# that no lane is left with a long one in the end.
+# At length. The first two go on for more than ten minutes each, whatever the machine; the others
+# are in the order of what they do. They begin first, so that no lane is left with a long one.
 LONGEST: Final = (
     *("d04_dead_agent", "d05_weather", "d08_junk", "d01_way_in", "d16_road", "d06_mass_loss"),
     *("d13_way_out", "d15_encrypted", "d14_hostile_member", "d10_sequences", "d03_streams"),
