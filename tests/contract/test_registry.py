@@ -468,6 +468,15 @@ def test_a_detail_can_be_replaced_by_the_session_that_registered(world: World) -
     assert registry.details() == [Detail("a", b'{"stage": "trial"}')]
 
 
+def test_a_document_goes_with_the_session_of_its_hosts_entry(world: World) -> None:
+    """So whoever reads it can tell one that somebody else made."""
+    registry = world.open()
+    register(registry)
+    (one,) = registry.details()
+    assert registry.sessions([A, "nobody"]) == {A: one.session}
+    assert one.session
+
+
 def test_nobody_describes_a_host_that_it_has_not_registered(world: World) -> None:
     registry, other = world.open(), world.open()
     with pytest.raises(RegistryError, match="not registered"):

@@ -23,6 +23,7 @@ from neti.cli.fleet_asked import (
     Requirements,
     key_asked,
     labels_asked,
+    not_their_own,
     sentences,
     totals_lines,
 )
@@ -258,7 +259,12 @@ def _show(settings: Settings, seen: Seen, asked: _Asked) -> None:
     missing = None if filtered else attendance.summary(len(chosen), awaited)
     drained = sorted(seen.drained & {row["id"] for row in chosen})
     unused = f"gateways that are drained: {some(drained)}" if drained else None
-    odd = (attendance.other_ports(rows), attendance.other_gateways(rows), unused)
+    odd = (
+        attendance.other_ports(rows),
+        attendance.other_gateways(rows),
+        unused,
+        not_their_own(seen.not_own),
+    )
     for said in (missing, *odd, *sentences(chosen, time.time())):
         if said is not None:
             say(f"neti: {said}", err=True)

@@ -1,6 +1,6 @@
 """What ``neti fleet`` was asked for: its filters, and words for what they come to."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Final
 
 import click
@@ -73,6 +73,16 @@ def sentences(rows: Sequence[Row], now: float) -> Iterator[str]:
             f"not heard of for longer than agents are silent: {some(silent, _FEW)}: what is shown "
             "of these hosts is that old"
         )
+
+
+def not_their_own(ids: Collection[str]) -> str | None:
+    if not ids:
+        return None
+    return (
+        f"what is said of these hosts goes with another session than their own, so it is not "
+        f"believed: {some(ids)}. If it stays so for longer than session_seconds, somebody else "
+        "made their document\n→ neti registry check"
+    )
 
 
 def _order(row: Row, of: str) -> str:

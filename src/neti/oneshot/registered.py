@@ -41,6 +41,7 @@ class Seen:
     ``away``: a row for everybody who holds a lease, has been here, and is no member.
     ``gateways``: by host id the one by which other sites reach it, if all that are registered work;
     ``drained``: members that operators took out of use as gateways.
+    ``not_own``: members whose document another session made, so that it is not believed.
     ``unanswered``: why the registry does not answer, so that this is what this host's agent knew;
     None: it does. ``stale_seconds``: how old that is; None: the agent follows the registry, or does
     not say. ``strict``: whether it says that only what records name is believed; None: it
@@ -58,6 +59,7 @@ class Seen:
     strict: bool | None = None
     gateways: Mapping[str, str] = field(default_factory=dict)
     drained: frozenset[str] = frozenset()
+    not_own: frozenset[str] = frozenset()
 
     def words(
         self, pinned: Mapping[str, str] = MappingProxyType({}), domain: str | None = None
@@ -72,7 +74,7 @@ class Seen:
 
 def read(settings: Settings, registry: OperatorRegistry) -> Registered:
     """Members by the agents' own judgement; reads, changes nothing."""
-    fleet, leases, told = _judged(settings, registry)
+    fleet, leases, (told, _) = _judged(settings, registry)
     return Registered(
         members=dict(fleet.members),
         told=told,
@@ -118,13 +120,17 @@ def believed(settings: Settings, registry: OperatorRegistry) -> dict[str, str]:
     """By host id the entry that every agent believes by ranges, lease and generation, whether or
     not a record vouches for it."""
     fleet, _, _ = _judged(settings, registry, by_records=False)
-    found = {}
-    for host_id, member in fleet.members.items():
-        plain = replace(member, more=())
-        for name in fleet.names_of(host_id):
-            if entry.parse(name) == plain:
-                found[host_id] = name
-    return found
+    found = {host_id: entry_of(fleet, host_id) for host_id in fleet.members}
+    return {host_id: name for host_id, name in found.items() if name is not None}
+
+
+def entry_of(fleet: Fleet, host_id: str) -> str | None:
+    """The name by which a member is believed."""
+    names = list(fleet.names_of(host_id))
+    if len(names) == 1:
+        return names[0]
+    plain = replace(fleet.members[host_id], more=())
+    return next((name for name in names if entry.parse(name) == plain), None)
 
 
 def heard_of(
@@ -139,7 +145,7 @@ def heard_of(
 
 def contested_names(settings: Settings, registry: OperatorRegistry) -> list[str]:
     """A sentence for each name that several members want, by the rules of listings."""
-    fleet, leases, told = _judged(settings, registry)
+    fleet, leases, (told, _) = _judged(settings, registry)
     words = Words(taken=_taken(settings), leases=leases, pinned={})
     return [*contests(listing.rows(fleet.members, told, words=words), words)]
 
@@ -202,7 +208,7 @@ def seen(
     """
     try:
         with registry_of(settings) as registry:
-            fleet, leases, told = _judged(settings, registry)
+            fleet, leases, (told, not_own) = _judged(settings, registry)
             known, expected = _known_and_expected(registry, fleet, leases)
             drained = as_read(registry.setting("drained"))
     except RegistryUnavailable as away:
@@ -225,6 +231,7 @@ def seen(
         strict=fleet.records == "strict",
         gateways=gateways_of(fleet.members, settings, drained),
         drained=drained & fleet.members.keys(),
+        not_own=not_own,
     )
 
 
@@ -270,7 +277,7 @@ def _member(told: dict[str, Any]) -> Member:
 
 def _judged(
     settings: Settings, registry: OperatorRegistry, *, by_records: bool = True
-) -> tuple[Fleet, Mapping[ipaddress.IPv4Address, str], dict[str, Document]]:
+) -> tuple[Fleet, Mapping[ipaddress.IPv4Address, str], tuple[dict[str, Document], frozenset[str]]]:
     """``by_records``: as strict agents do, where an operator said that they are to be strict."""
     strict = by_records and is_strict(registry.setting("strict"))
     fleet = Fleet(
@@ -282,9 +289,24 @@ def _judged(
     fleet.snapshot(registry.names(), now=0.0)
     answer(fleet, owners, registry.records, registry.made)
     # Only of those who are members: whoever fills that folder makes no command read it.
+    return fleet, owners, _told(registry, fleet)
+
+
+def _told(registry: OperatorRegistry, fleet: Fleet) -> tuple[dict[str, Document], frozenset[str]]:
+    """What members say of themselves; and of whom somebody else says something: a document that
+    does not go with the session of the host's entry. Anybody may make one of a host that is away,
+    and after that its own agent cannot."""
     details = registry.details(fleet.members)
-    told = {one.host_id: detail.decode(one.document) for one in details}
-    return fleet, owners, told
+    entries = {one.host_id: entry_of(fleet, one.host_id) for one in details}
+    sessions = registry.sessions(name for name in entries.values() if name is not None)
+    own, others = dict[str, Document](), set[str]()
+    for one in details:
+        session = sessions.get(entries[one.host_id] or "")
+        if session is None or session == one.session:  # None: it is gone meanwhile
+            own[one.host_id] = detail.decode(one.document)
+        else:
+            others.add(one.host_id)
+    return own, frozenset(others)
 
 
 def _by_id(leases: Mapping[ipaddress.IPv4Address, str]) -> dict[str, ipaddress.IPv4Address]:

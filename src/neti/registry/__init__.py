@@ -196,10 +196,12 @@ Sink = Callable[[Event], None]
 
 @dataclass(frozen=True, slots=True)
 class Detail:
-    """What ``details`` tells of one host, as it wrote it (JSON text, untrusted)."""
+    """What ``details`` tells of one host, as it wrote it (JSON text, untrusted). ``session``: the
+    one with which the document goes; 0: none."""
 
     host_id: str
     document: bytes
+    session: int = field(default=0, compare=False)
 
 
 class AgentRegistry(Protocol):
@@ -299,6 +301,9 @@ class OperatorRegistry(Protocol):
 
     def made(self, names: Iterable[str]) -> Mapping[str, int]:
         """The number of the step that made each of those ``names`` that exist."""
+
+    def sessions(self, names: Iterable[str]) -> Mapping[str, int]:
+        """The session with which each of those ``names`` that exist goes; 0: none."""
 
     def unreadable(self) -> frozenset[str]:
         """Nodes that the reads so far had to leave out, because their makers let nobody read

@@ -154,3 +154,38 @@ def test_hosts_are_listed_with_their_gateway(tmp_path: Path) -> None:
         if one is HONEST[-1]:
             assert set(listed().values()) == {None}
     assert listed() == {"a": "gw-ec2", "b": "gw-ec2", "c": None, "gw-ec2": None}
+
+
+def test_a_document_that_is_not_its_hosts_own_is_not_believed_and_named(tmp_path: Path) -> None:
+    """A member made it while the host was away, and members can delete nothing there. It ends with
+    its maker's session, and the host's next description makes its own."""
+    server = MemoryServer(rights=True)
+    one = HONEST[0]
+
+    def seen() -> registered.Seen:
+        return registered.seen(
+            settings(tmp_path), lambda _: nullcontext(MemoryRegistry(server)), lambda *_: []
+        )
+
+    evil = MemoryRegistry(server, owner="evil")
+    evil.acquire("evil", OVERLAY)
+    forged = detail.encode(detail.Document(name="db", stage="enforced", problems=()))
+    away = HONEST[1]
+    evil.register(
+        host_id="evil", name=entry.encode(away).replace(".b", ".evil"), data=b"", detail=b"{}"
+    )
+    server._holders[one.id] = replace(server._holders["evil"], detail=forged)
+    host = MemoryRegistry(server, owner=one.id)
+    host.acquire(one.id, OVERLAY, prefer=one.overlay)
+    own = detail.encode(detail.Document(stage="down"))
+    host.register(host_id=one.id, name=entry.encode(one), data=b"", detail=own)
+    found = seen()
+    assert found.not_own == {one.id}
+    (row,) = [row for row in found.rows() if row["id"] == one.id]
+    assert (row["stage"], row["problems"]) == ("?", None)
+    evil.close()
+    host.describe(one.id, own)
+    found = seen()
+    assert found.not_own == frozenset()
+    (row,) = [row for row in found.rows() if row["id"] == one.id]
+    assert row["stage"] == "down"

@@ -55,10 +55,10 @@ class OperatorSide(OneSession):
     def details(self, host_ids: Iterable[str] | None = None) -> list[Detail]:
         wanted = None if host_ids is None else set(host_ids)
         with self._reading() as files:
-            held = rows(files, "SELECT host_id, detail FROM holders ORDER BY host_id")
+            held = rows(files, "SELECT host_id, detail, session FROM holders ORDER BY host_id")
             return [
-                Detail(host_id, detail[:MAX_DETAIL_BYTES])
-                for host_id, detail in held
+                Detail(host_id, detail[:MAX_DETAIL_BYTES], session)
+                for host_id, detail, session in held
                 if wanted is None or host_id in wanted
             ]
 
@@ -82,6 +82,14 @@ class OperatorSide(OneSession):
     def made(self, names: Iterable[str]) -> Mapping[str, int]:
         with self._reading() as files:
             return {name: step for name in names if (step := made_in(files.store, name))}
+
+    def sessions(self, names: Iterable[str]) -> Mapping[str, int]:
+        with self._reading() as files:
+            found = {}
+            for name in names:
+                for (session,) in rows(files, "SELECT session FROM names WHERE name = ?", name):
+                    found[name] = session
+            return found
 
     def unreadable(self) -> frozenset[str]:
         return frozenset()

@@ -46,7 +46,7 @@ class OperatorSide(OneSession):
         with self._call():
             holders = sorted(self._server._holders.items())
             return [
-                Detail(i, held.detail[:MAX_DETAIL_BYTES])
+                Detail(i, held.detail[:MAX_DETAIL_BYTES], held.session_id)
                 for i, held in holders
                 if wanted is None or i in wanted
             ]
@@ -69,6 +69,11 @@ class OperatorSide(OneSession):
         with self._call():
             present = self._server._names
             return {name: present[name].made for name in names if name in present}
+
+    def sessions(self, names: Iterable[str]) -> Mapping[str, int]:
+        with self._call():
+            present = self._server._names
+            return {name: present[name].session_id for name in names if name in present}
 
     def unreadable(self) -> frozenset[str]:
         return frozenset()

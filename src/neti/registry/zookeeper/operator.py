@@ -19,7 +19,7 @@ from neti.registry.revoked import RevokedKey
 from neti.registry.untrusted import bounded_data, bounded_setting, host_id_text, key_not_its
 from neti.registry.zookeeper import init as zookeeper_init
 from neti.registry.zookeeper import rights
-from neti.registry.zookeeper.calls import Attempt
+from neti.registry.zookeeper.calls import Attempt, session_of
 from neti.registry.zookeeper.init import InitPlan
 from neti.registry.zookeeper.layout import Layout
 from neti.registry.zookeeper.leases import ANY_VERSION, overlay_of
@@ -50,7 +50,11 @@ class OperatorSide(OneSession):
             wanted = self._attempt(lambda attempt: attempt.names(self._layout.agents))
         ids = sorted(wanted)
         found = zip(ids, self._nodes(map(self._layout.agent, ids)), strict=True)
-        return [Detail(i, node[0][:MAX_DETAIL_BYTES]) for i, node in found if node is not None]
+        return [
+            Detail(i, node[0][:MAX_DETAIL_BYTES], session_of(node[1]))
+            for i, node in found
+            if node is not None
+        ]
 
     def leases(self) -> Mapping[IPv4Address, str]:
         """By the last write of the half that names the host. Nobody can make that one older, and
@@ -99,6 +103,11 @@ class OperatorSide(OneSession):
         wanted = list(names)
         found = zip(wanted, self._nodes(map(self._layout.name, wanted)), strict=True)
         return {name: node[1].czxid for name, node in found if node is not None}
+
+    def sessions(self, names: Iterable[str]) -> Mapping[str, int]:
+        wanted = list(names)
+        found = zip(wanted, self._nodes(map(self._layout.name, wanted)), strict=True)
+        return {name: session_of(node[1]) for name, node in found if node is not None}
 
     def unreadable(self) -> frozenset[str]:
         return frozenset(self._unread)
