@@ -57,6 +57,20 @@ def test_a_fleet_without_public_addresses_moves_and_no_request_fails(
 
 
 @pytest.mark.long
+def test_a_fleet_moves_with_groups_from_its_first_day_to_its_last(
+    lab: LabState, lab_command: Command
+) -> None:
+    """Each tier reaches what it needs all the while; a member that is in no group gets nowhere."""
+    said = played(lab_command("migrate", "--groups"))
+    assert re.search(r"^failed requests +ok +0 of [\d,]{5,}$", said, re.MULTILINE)
+    assert re.search(r"^member_ports in force: database +ok +ec2-5, vpc-5$", said, re.MULTILINE)
+    outside = r"^times that a member outside of the groups got in +ok +0 in [\d,]{4,} tries"
+    assert re.search(outside, said, re.MULTILINE)
+    assert re.search(r"^acknowledged orders that are lost +ok +0 of [\d,]{3,}$", said, re.MULTILINE)
+    assert not lifecycle.anything_left(lab)
+
+
+@pytest.mark.long
 def test_troubles_cost_no_more_than_is_excused(lab: LabState, lab_command: Command) -> None:
     """Agents, leaders and proxies die for nothing; a flushed ruleset is back within 2 s."""
     said = played(lab_command("migrate", "--chaos", "--seed", "7"))

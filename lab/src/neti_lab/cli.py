@@ -269,9 +269,12 @@ def demo(
     is_flag=True,
     help="No host but two gateways in each site has a public address.",
 )
+@click.option("--groups", is_flag=True, help="Each tier reaches only the ports that it needs.")
 @click.option("--keep", is_flag=True, help="Leave the lab up at the end.")
 @_name
-def migrate(chaos: bool, seed: int | None, private_only: bool, keep: bool, name: str) -> None:
+def migrate(
+    chaos: bool, seed: int | None, private_only: bool, groups: bool, keep: bool, name: str
+) -> None:
     """Move a whole fleet from one site to the other while people use it.
 
     Twelve hosts with an application, an ensemble of three with proxies, mutual TLS, users, and a
@@ -282,6 +285,10 @@ def migrate(chaos: bool, seed: int | None, private_only: bool, keep: bool, name:
     With --private-only the sites encrypt, users come by a load balancer, and so do the proxies to
     the ensemble; whatever hosts of the two sites say to each other goes by gateways.
 
+    With --groups operators say from the first day which members are in which group, and
+    member_ports of each tier go from record to trial to force, and move with the fleet. From then
+    on a member that is in no group tries every other's ports.
+
     --chaos kills agents, the ensemble's leader and proxies, and flushes whole rulesets. While a
     host has no rules, requests may fail: they are counted apart.
 
@@ -289,6 +296,7 @@ def migrate(chaos: bool, seed: int | None, private_only: bool, keep: bool, name:
     Examples:
       neti lab migrate
       neti lab migrate --private-only
+      neti lab migrate --groups
       neti lab migrate --chaos --seed 7
     """
     import random
@@ -308,7 +316,7 @@ def migrate(chaos: bool, seed: int | None, private_only: bool, keep: bool, name:
         say(f"seed {seed}")
     try:
         with lifecycle.commanding(state):
-            well = story.run(state, plan, Stage(), seed=seed, keep=keep)
+            well = story.run(state, plan, Stage(), seed=seed, groups=groups, keep=keep)
     except KeyboardInterrupt:
         _say_interrupted(name, keep=keep and state.exists)
         sys.exit(130)

@@ -69,11 +69,7 @@ def registry(journey: Journey) -> None:
     operator = journey.hosts("vpc")[0]
     journey.operator(operator, "registry", "init")
     if play.plan.encrypt:
-        ids = [host.name for host in play.plan.hosts]
-        subject = ("--subject", certificates.SUBJECTS)
-        journey.operator(operator, "registry", "admit", *ids, *subject, "--yes")
-        for word in ("admission", "strict"):
-            journey.operator(operator, "registry", word, "on")
+        close_registry(journey, operator)
     proxies = play.plan.site("ec2").keepers
     for proxy in proxies:
         ensemble.start_proxy(play.plan, proxy, play.state)
@@ -85,6 +81,15 @@ def registry(journey: Journey) -> None:
     journey.find("proxies that reach all three servers", True, f"{len(proxies)}, {seconds:.1f} s")
     for site in ("vpc", "ec2"):
         journey.registry_check(journey.hosts(site)[0])
+
+
+def close_registry(journey: Journey, operator: LabHost) -> None:
+    """Only hosts of the plan begin from here on, and each speaks for itself alone."""
+    ids = [host.name for host in journey.play.plan.hosts]
+    subject = ("--subject", certificates.SUBJECTS)
+    journey.operator(operator, "registry", "admit", *ids, *subject, "--yes")
+    for word in ("admission", "strict"):
+        journey.operator(operator, "registry", word, "on")
 
 
 def shadow(journey: Journey) -> None:

@@ -106,9 +106,11 @@ class Company:
         out = self._out(name)
         self._run(name, host.name, "clients", {"targets": dict(targets), "rate": rate, **out})
 
-    def scanner(self, targets: Iterable[str]) -> None:
-        document = {"targets": list(targets), "stats": str(self.stats_file("scanner"))}
-        self._run("scanner", STRANGER, "scanner", document)
+    def scanner(
+        self, targets: Iterable[str], *, node: str = STRANGER, name: str = "scanner"
+    ) -> None:
+        document = {"targets": list(targets), "stats": str(self.stats_file(name))}
+        self._run(name, node, "scanner", document)
 
     def statistics(self, name: str) -> dict[str, Any]:
         """What it last wrote; empty before that."""

@@ -42,11 +42,13 @@ class Phase:
 
 @dataclass(slots=True)
 class Journey:
-    """``play.hosts`` are the members as they should be now."""
+    """``play.hosts`` are the members as they should be now. ``member_ports``: by task, with groups;
+    those of the file."""
 
     play: Play
     company: Company
     phases: list[Phase] = field(default_factory=list)
+    member_ports: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     # Held while hosts or leases are taken away: nothing may be broken and mended meanwhile.
     undisturbed: threading.RLock = field(default_factory=threading.RLock)
 

@@ -1,6 +1,7 @@
 """How phases find out whether all is well, by other means than Neti's own word where there are."""
 
 import json
+import socket
 from typing import Final
 
 from neti_lab import LabError, agents, namespaces
@@ -29,6 +30,15 @@ def doors(journey: Journey, *sites: str) -> list[str]:
             address, port = site.door(keeper, REGISTRY_PORT)
             found.append(f"{address}:{port}")
     return found
+
+
+def opens(address: tuple[str, int]) -> bool:
+    """Whether a connection from the calling thread's namespace comes about."""
+    try:
+        socket.create_connection(address, timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 def refused(journey: Journey, host: LabHost) -> int:

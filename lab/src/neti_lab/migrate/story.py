@@ -6,16 +6,16 @@ a migration well in which a request failed that Neti promises to serve.
 
 import contextlib
 import json
-import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from neti.errors import NetiError
 from neti_lab import lifecycle, namespaces, registries
-from neti_lab.migrate import before, books, moving
+from neti_lab.migrate import before, books, moving, tiers
 from neti_lab.migrate.chaos import Chaos
 from neti_lab.migrate.company import PORTS, TASKS, Company, task_of
 from neti_lab.migrate.journey import Journey
+from neti_lab.migrate.looking import opens
 from neti_lab.play import Play
 from neti_lab.report import drawing
 from neti_lab.shop.figures import merge, parse_trace
@@ -23,11 +23,13 @@ from neti_lab.stage import Stage, one_line
 from neti_lab.state import LabState
 from neti_lab.topology import SITES, STRANGER, WEB_PORT, LabPlan, lab_command, plan_lab
 
-_PREPARING: Final[tuple[tuple[str, Callable[[Journey], None]], ...]] = (
+Phases = tuple[tuple[str, Callable[[Journey], None]], ...]
+
+_PREPARING: Final[Phases] = (
     ("The old site", before.old_site),
     ("The ensemble and its proxies", before.registry),
 )
-_MOVING: Final[tuple[tuple[str, Callable[[Journey], None]], ...]] = (
+_MOVING: Final[Phases] = (
     ("Agents in shadow", before.shadow),
     ("Coverage", before.coverage),
     ("Overlay addresses", before.overlay_addresses),
@@ -41,9 +43,17 @@ _MOVING: Final[tuple[tuple[str, Callable[[Journey], None]], ...]] = (
     ("The database", moving.database),
     ("Old hosts retired", moving.retire),
 )
-_LAST: Final[tuple[tuple[str, Callable[[Journey], None]], ...]] = (
-    ("Proxies gone", moving.proxies_gone),
-)
+_LAST: Final[Phases] = (("Proxies gone", moving.proxies_gone),)
+# With groups: after which phase each of these comes.
+_TIERS: Final[dict[str, tuple[str, Callable[[Journey], None]]]] = {
+    "The ensemble and its proxies": ("Groups of members", tiers.define),
+    "Agents in shadow": ("Members recorded", tiers.record),
+    "Overlay addresses": ("Member ports", tiers.suggested),
+    "The new site": ("The new site's groups", tiers.new_site),
+    "Enforce by tier": ("Member ports in force", tiers.enforce),
+    "Web and app moved": ("The new database's group", tiers.new_database),
+    "Old hosts retired": ("Old ids out of groups", tiers.retired),
+}
 
 
 def plan(name: str, *, private_only: bool = False) -> LabPlan:
@@ -58,16 +68,23 @@ def plan(name: str, *, private_only: bool = False) -> LabPlan:
 
 
 def run(
-    state: LabState, plan: LabPlan, stage: Stage, *, seed: int | None = None, keep: bool = False
+    state: LabState,
+    plan: LabPlan,
+    stage: Stage,
+    *,
+    seed: int | None = None,
+    groups: bool = False,
+    keep: bool = False,
 ) -> bool:
-    """The whole migration; with a ``seed`` things go wrong all the while. True when all was well.
+    """The whole migration; with a ``seed`` things go wrong all the while, with ``groups`` each tier
+    reaches only what it has to. True when all was well.
 
     The caller holds the lab (``lifecycle.commanding``).
     """
     if lifecycle.is_up(state):
         raise lifecycle.already_up(plan.name)
     try:
-        _perform(state, plan, stage, seed)
+        _perform(state, plan, stage, seed, groups=groups)
     except NetiError as error:
         stage.find("the migration ran to its end", False, one_line(error))
     finally:
@@ -79,16 +96,20 @@ def run(
                 stage.find("everything taken down", not lifecycle.anything_left(state), plan.name)
     well = stage.close()
     if not well and not keep:
-        again = lab_command(plan.name, "migrate", "--keep", *_again(seed))
+        again = lab_command(plan.name, "migrate", "--keep", *_again(plan, seed, groups=groups))
         stage.say(f"To read the logs, run it again: '{again}' leaves the lab up.")
     return well
 
 
-def _again(seed: int | None) -> tuple[str, ...]:
-    return () if seed is None else ("--chaos", "--seed", str(seed))
+def _again(plan: LabPlan, seed: int | None, *, groups: bool) -> tuple[str, ...]:
+    words = {"--private-only": plan.has_gateways, "--groups": groups, "--chaos": seed is not None}
+    chosen = tuple(word for word, said in words.items() if said)
+    return chosen if seed is None else (*chosen, "--seed", str(seed))
 
 
-def _perform(state: LabState, plan: LabPlan, stage: Stage, seed: int | None) -> None:
+def _perform(
+    state: LabState, plan: LabPlan, stage: Stage, seed: int | None, *, groups: bool
+) -> None:
     for line in drawing(plan):
         stage.say(line)
     lifecycle.bring_up(
@@ -107,29 +128,38 @@ def _perform(state: LabState, plan: LabPlan, stage: Stage, seed: int | None) -> 
         chaos = Chaos(journey, seed) if seed is not None else None
         failed: NetiError | None = None
         try:
-            _travel(journey, chaos, stack)
+            _travel(journey, chaos, stack, groups=groups)
         except NetiError as error:
             failed = error  # what happened until then is told all the same
-        for name in (*_callers(journey), "scanner"):
+        for name in (*_callers(journey), "scanner", *tiers.OUTSIDERS):
             company.stop(name)
         _settle_the_books(journey, chaos)
         if failed is not None:
             raise failed
     _count_the_orders(journey)
+    if groups:
+        tiers.prove(journey)
     _prove_the_door(journey)
 
 
-def _travel(journey: Journey, chaos: Chaos | None, stack: contextlib.ExitStack) -> None:
-    for title, act in _PREPARING:
+def _travel(
+    journey: Journey, chaos: Chaos | None, stack: contextlib.ExitStack, *, groups: bool
+) -> None:
+    for title, act in _told(_PREPARING, groups=groups):
         _play(journey, title, act)
     play = journey.play
     play.opened = registries.open_registry(play.plan, play.state)
     stack.callback(play.opened.close)
     with chaos.reigning() if chaos is not None else contextlib.nullcontext():
-        for title, act in _MOVING:
+        for title, act in _told(_MOVING, groups=groups):
             _play(journey, title, act)
     for title, act in _LAST:
         _play(journey, title, act)
+
+
+def _told(phases: Phases, *, groups: bool) -> Phases:
+    after = _TIERS if groups else {}
+    return tuple(one for phase in phases for one in (phase, after.get(phase[0])) if one is not None)
 
 
 def _play(journey: Journey, title: str, act: Callable[[Journey], None]) -> None:
@@ -145,9 +175,8 @@ def _settle_the_books(journey: Journey, chaos: Chaos | None) -> None:
     requests = [
         request for name in callers for request in parse_trace(company.trace_file(name).read_text())
     ]
-    scanner = company.statistics("scanner")
-    hits = [at for at, _ in scanner.get("hits", ())]
-    found = books.lines_of(journey.phases, requests, hits, chaos.troubles if chaos else ())
+    troubles = chaos.troubles if chaos else ()
+    found = books.lines_of(journey.phases, requests, _hits(journey, "scanner"), troubles)
     stage.say()
     for line in books.as_text(found):
         stage.say(line)
@@ -164,12 +193,28 @@ def _settle_the_books(journey: Journey, chaos: Chaos | None) -> None:
         f"{hidden['web']} times by a web server at the next app, "
         f"{hidden['app']} times by an app's database driver"
     )
-    # Of very many hits the scanner names the last ones only.
-    got_in = int(scanner.get("hit_count", 0)) - sum(one.excused_hits for one in found)
-    figure = f"{got_in} in {scanner.get('tries', 0):,} tries"
-    stage.find("times that the scanner got in", got_in == 0, figure)
+    excused = sum(one.excused_hits for one in found)
+    _count_who_got_in(journey, ("scanner",), "times that the scanner got in", excused)
+    if journey.member_ports:
+        hits = _hits(journey, *tiers.OUTSIDERS)
+        beside = books.lines_of(journey.phases, (), hits, troubles)
+        what = "times that a member outside of the groups got in"
+        excused = sum(one.excused_hits for one in beside)
+        _count_who_got_in(journey, tiers.OUTSIDERS, what, excused)
     if chaos is not None:
         _name_troubles(stage, chaos, found)
+
+
+def _hits(journey: Journey, *names: str) -> list[float]:
+    """When each of them began (CLOCK_MONOTONIC); of very many the last ones only."""
+    return [at for name in names for at, _ in journey.company.statistics(name).get("hits", ())]
+
+
+def _count_who_got_in(journey: Journey, names: Sequence[str], what: str, excused: int) -> None:
+    counted = [journey.company.statistics(name) for name in names]
+    got_in = sum(int(one.get("hit_count", 0)) for one in counted) - excused
+    tries = sum(one.get("tries", 0) for one in counted)
+    journey.find(what, got_in == 0, f"{got_in} in {tries:,} tries")
 
 
 def _callers(journey: Journey) -> list[str]:
@@ -217,17 +262,9 @@ def _prove_the_door(journey: Journey) -> None:
     host = site.gateways[0] if plan.has_gateways else journey.company.the("vpc", "cache")
     address = (str(host.public), WEB_PORT if host.gateway else PORTS[task_of(host)])
     stranger = plan.namespace(STRANGER)
-    shut = not namespaces.call_inside(stranger, lambda: _opens(address))
+    shut = not namespaces.call_inside(stranger, lambda: opens(address))
     journey.neti(host, "relax")
-    opened = namespaces.call_inside(stranger, lambda: _opens(address))
+    opened = namespaces.call_inside(stranger, lambda: opens(address))
     figure = f"{'shut' if shut else 'open'}, then {'open' if opened else 'shut'}"
     what = f"the stranger at {host.name}'s door, enforced and relaxed"
     journey.find(what, shut and opened, figure)
-
-
-def _opens(address: tuple[str, int]) -> bool:
-    try:
-        socket.create_connection(address, timeout=1).close()
-    except OSError:
-        return False
-    return True
