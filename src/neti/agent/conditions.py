@@ -14,7 +14,7 @@ from neti.agent.core import Core
 from neti.fleet.attendance import moment
 from neti.model.problem_codes import ABOUT_THE_FLEET
 from neti.model.problems import Problem, Severity, problem
-from neti.stage.stages import GROUPS_MISSING, PORTS_WAIT, Stage
+from neti.stage.stages import GROUPS_MISSING, PORTS_LOST, PORTS_WAIT, Stage
 from neti.text import printable
 from neti.words import and_more, counted
 
@@ -94,6 +94,8 @@ def _member_ports(core: Core) -> Iterator[Problem]:
         return
     if core.ports_in_force != stage.record.member_ports:
         yield problem("groups_missing", GROUPS_MISSING)
+    elif stage.ports_lost:
+        yield problem("member_ports_lost", f"{PORTS_LOST} → neti preview, then neti enforce")
     else:
         yield problem("member_ports_wait", f"{PORTS_WAIT} → neti preview, then neti enforce")
 

@@ -22,7 +22,7 @@ from neti.model.said import Said
 from neti.ruleset.member_ports import needed
 from neti.ruleset.reach import requires
 from neti.stage import stages
-from neti.stage.stages import GROUPS_MISSING, Record, Stage
+from neti.stage.stages import GROUPS_MISSING, PORTS_LOST, Record, Stage
 from neti.stage.taking_up import AGENT_SILENT, STAGE_LOST, Found, Source, take_up
 from neti.state.folder import STAGE_FILE
 
@@ -84,6 +84,9 @@ class Staging:
             core.problems.set("stage_lost", STAGE_LOST[enforced_once])
             log.error("stage_lost", what=STAGE_LOST[enforced_once])
         core.stage.keep(record)
+        core.stage.ports_lost = taken.ports_lost
+        if taken.ports_lost:
+            log.error("member_ports_lost", what=PORTS_LOST)
         match taken.source:
             case Source.RELAXED_ON_DISK:
                 self._forget_relaxed()

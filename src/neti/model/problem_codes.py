@@ -326,6 +326,13 @@ _KINDS: Final = (
         "check` has its own limit for them",
         "Look at those hosts. To stop hosts on purpose, run `neti leave` on them first",
     ),
+    _critical(
+        "member_ports_lost",
+        "The record of the stage was lost or cannot be used while the kernel kept members out by "
+        "`member_ports`. This host stays enforced, and every member reaches every port of it. It "
+        "is said until the agent restarts, and then `member_ports_wait` is",
+        "`neti preview`, which names whom they would keep out, then `neti enforce`",
+    ),
     _warning(
         "member_ports_wait",
         "What `member_ports` take away from members is not in effect on this host, though it "

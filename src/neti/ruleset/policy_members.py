@@ -9,7 +9,7 @@ in, unless map ``narrowed`` drops it. That map holds nothing without an end.
 Must never do: drop by anything but map ``narrowed``, or depend on who is in a group.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -32,6 +32,7 @@ FIRST: Final = "tcp flags & (fin|syn|rst|ack) == syn"
 LET_IN: Final = 'counter name "admitted" accept'
 _ADMITTED: Final = "member_admitted"
 _NARROWING: Final = "narrowing"
+_BEFORE: Final = "before"
 _UNASKED: Final = (
     f"inet_proto . inet_service; size {SEEN_SIZE}; flags dynamic,timeout; timeout {SEEN_SECONDS}s"
 )
@@ -63,6 +64,14 @@ def admission(settings: Settings, surroundings: Surroundings) -> Admission | Non
     in_force = surroundings.member_ports
     waits = not covers(file, in_force)
     return Admission(file, in_force if waits else None, waits)
+
+
+def kept_out_by(chain_names: Collection[str]) -> bool:
+    """Whether rules with these chains keep members out by a policy in force, and not on trial.
+    Where the file's waits, one that names no port (``all`` alone) does not show."""
+    if _ADMITTED not in chain_names:
+        return False
+    return "members_before" not in chain_names or f"{_BEFORE}_1" in chain_names
 
 
 def groups_of(settings: Settings, in_force: MemberPorts) -> frozenset[str]:
@@ -128,7 +137,7 @@ def chains(settings: Settings, admitted: Admission | None) -> Iterator[Chain]:
         ),
     )
     if admitted.waits:
-        before = _Policy(admitted.before, "before", f"goto {_NARROWING}", _NARROWING)
+        before = _Policy(admitted.before, _BEFORE, f"goto {_NARROWING}", _NARROWING)
         yield from before.chains()
         yield _narrowing()
         yield Chain("members_before", None, tuple(before.rules()))

@@ -31,6 +31,10 @@ PORTS_WAIT: Final = (
     "member_ports take away from what members reach here: that waits, and is only recorded, until "
     "'neti enforce' has tried it"
 )
+PORTS_LOST: Final = (
+    "member_ports were in force on this host and are not any more, because stage.json is lost or "
+    "cannot be used: members reach every port of it until 'neti enforce' has tried them again"
+)
 GROUPS_MISSING: Final = (
     "it is not known who is in which group, so member_ports keep nobody out until the registry is "
     "back"

@@ -47,7 +47,8 @@ class Source(enum.Enum):
 class Found:
     """``lost``: there is a record on disk that cannot be used. ``armed``: the kernel enforces for
     good; ``requires``: it refuses what is in the clear for good; ``narrows``: it has a trial of
-    ``member_ports``; ``relaxed_in_kernel``: it has the mark that ``neti relax`` leaves."""
+    ``member_ports``; ``narrowed``: it keeps members out by ``member_ports`` that were in force;
+    ``relaxed_in_kernel``: it has the mark that ``neti relax`` leaves."""
 
     record: Record | None
     lost: bool = False
@@ -56,12 +57,17 @@ class Found:
     armed: bool = False
     requires: bool = False
     narrows: bool = False
+    narrowed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class TakenUp:
+    """``ports_lost``: the kernel keeps members out by ``member_ports`` that were in force, and no
+    record says by which, so that they are not any more."""
+
     record: Record
     source: Source
+    ports_lost: bool = False
 
 
 def source(found: Found) -> Source:
@@ -97,7 +103,12 @@ def take_up(
     record = taken.record
     if found.requires and found.armed and record.confirmed:
         record = replace(record, requires=True)  # only a confirmation makes the kernel hold that
-    return TakenUp(unrequired(record) if require is False else record, taken.source)
+    alone = taken.source in (Source.KERNEL_ALONE, Source.KERNEL_NEWER)
+    return TakenUp(
+        unrequired(record) if require is False else record,
+        taken.source,
+        ports_lost=alone and found.narrowed,
+    )
 
 
 def _take_up(

@@ -36,7 +36,7 @@ from neti.ruleset.set_names import SetName, group_sets
 from neti.stage import kept_out as stage_kept_out
 from neti.stage.kept_out import Others
 from neti.stage.shadow import Listener, Sighting
-from neti.stage.stages import GROUPS_MISSING
+from neti.stage.stages import GROUPS_MISSING, PORTS_LOST
 from neti.stage.way_in import OperatorSession
 
 BOTH = {"ipv4", "ipv6"}
@@ -246,7 +246,7 @@ def test_groups_that_are_not_needed_any_more_go_with_the_confirmation(fleet: Wor
     assert box.dataplane.refused == []
 
 
-def told(box: Box) -> tuple[str, str]:
+def told(box: Box, code: str = "member_ports_wait") -> tuple[str, str]:
     """What status and the metrics say, and the problem if there is one."""
     status = box.told()
     found = [m for m in metrics(figures(box.running)) if m.name == "neti_member_ports"]
@@ -256,7 +256,7 @@ def told(box: Box) -> tuple[str, str]:
     assert document.member_ports == status.member_ports.replace(" ", "-")
     said = [line for line in _status_lines(status) if line.startswith("ports ")]
     assert len(said) == (status.member_ports != "none")
-    return status.member_ports, box.problems().get("member_ports_wait", "")
+    return status.member_ports, box.problems().get(code, "")
 
 
 def test_status_and_metrics_say_what_is_in_force_of_them(fleet: World) -> None:
@@ -384,6 +384,51 @@ def test_they_outlast_a_restart(fleet: World, booted: bool) -> None:
     assert in_force(box) == (*OTHER, *DB)
     assert waits(box)
     assert narrowed(box) == set()
+
+
+def lose(fleet: World, box: Box, *names: str, torn: bool) -> None:
+    """Over a restart of the agent."""
+    box.stop()
+    for name in names:
+        path = box.settings.table_files_path / name
+        path.write_bytes(b"torn") if torn else path.unlink()
+    box.start()
+    fleet.settle()
+
+
+@pytest.mark.parametrize("torn", [True, False])
+@pytest.mark.parametrize("ports", [DB, OTHER])
+def test_a_lost_record_opens_them_and_says_so(fleet: World, torn: bool, ports: MemberPorts) -> None:
+    """Nobody knows by which they were in force, and nothing is shut without a trial. Also where
+    the file had others, which waited."""
+    box = confirmed(fleet)
+    reload(box, ports)
+    before = in_force(box)
+    lose(fleet, box, "stage.json", torn=torn)  # there is a copy
+    assert in_force(box) == before
+    assert told(box, "member_ports_lost")[1] == ""
+    lose(fleet, box, "stage.json", "stage.json.copy", torn=torn)
+    assert box.told().stage == "enforced"
+    assert in_force(box) is None
+    assert waits(box)
+    assert narrowed(box) == set()
+    assert told(box, "member_ports_lost")[1].startswith(PORTS_LOST)
+    assert told(box)[1] == ""  # one problem, and not that of a host whose turn has not come
+    situation = Situation(status=box.told(), agent="answers")
+    findings = judge(situation, Limits()).findings
+    assert [one.level for one in findings if one.text.startswith(PORTS_LOST)] == [Level.CRITICAL]
+    box.ask("enforce", wait=True, seconds=60)
+    assert told(box, "member_ports_lost") == ("trial", "")
+    box.ask("confirm")
+    assert told(box, "member_ports_lost") == ("in force", "")
+
+
+def test_a_lost_record_of_what_waited_is_no_loss(fleet: World) -> None:
+    box = enforced(fleet)
+    lose(fleet, box, "stage.json", "stage.json.copy", torn=False)
+    assert box.told().stage == "enforced"
+    assert told(box, "member_ports_lost") == ("waiting", "")
+    assert told(box)[1] != ""
 
 
 @pytest.mark.parametrize("torn", [True, False])
