@@ -11,6 +11,7 @@ from typing import Final
 
 from neti.agent.core import Core
 from neti.agent.itself import said_of_itself
+from neti.fleet.pace import asked_within
 from neti.registry.detail import Document, Hurts, encode
 
 _EVERY: Final = 10.0  # seconds between looks whether what was told is still true
@@ -20,6 +21,7 @@ _ANEW: Final = (540, 60)
 _FIRST: Final = (10, 50)
 _MOST_WORDS: Final = 4  # changes that may be written one after another
 _WORD_EVERY: Final = 60.0  # seconds until there is another one
+_NOTHING_HEARD: Final = b"?"  # no word of operators: those are numbers
 _SPREAD: Final = 0.001  # seconds for each member: a change that all have is not written at once
 
 
@@ -36,6 +38,7 @@ class Describing:
         self._looked = False  # at what a trial would shut
         self._due: float | None = None  # when a change that was seen is written
         self._words, self._counted = float(_MOST_WORDS), core.now()
+        self._asked: bytes | None = _NOTHING_HEARD
         self._config: tuple[bytes, int] | None = None
         self.hurts: Callable[[], Hurts | None] = lambda: None
 
@@ -72,8 +75,14 @@ class Describing:
         if self._told is not None and self._told.stage != self._core.stage.word:
             self.describe()
 
-    def asked(self, within: float) -> None:
-        """An operator wants it written anew, so many seconds from now at most."""
+    def heard(self, word: bytes | None) -> None:
+        """Another word than before: operators want it written anew, by all hosts, so each answers
+        at a moment of its own. What stood there when this agent began is answered by its
+        registering."""
+        before, self._asked = self._asked, word
+        if before in (word, _NOTHING_HEARD) or not word:
+            return
+        within = asked_within(self._members())
         at = self._core.now() + self._core.out.chance(int(within * 1000) + 1) / 1000
         self._anew = min(self._anew, at)
         self._core.timers.at("describe", at)
@@ -85,7 +94,7 @@ class Describing:
         if now >= self._anew:
             self._hurts, self._looked = self.hurts(), True
             self.describe()
-        elif self._told is not None and not self._differs():
+        elif not self._differs():
             self._due = None
         elif self._due is None:
             self._due = now + core.out.chance(int(self._members() * _SPREAD * 1000) + 1) / 1000
@@ -93,6 +102,8 @@ class Describing:
             core.timers.at("describe", self._due)
         elif self._due is not None and self._has_a_word(now):
             self.describe()
+        if now < self._anew:
+            core.timers.at("describe", self._anew)
 
     def _members(self) -> int:
         return len(self._core.members.fleet.members)

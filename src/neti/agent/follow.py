@@ -248,6 +248,9 @@ class Following:
         if read.setting == "revoked":
             self.revoked_keys.take(read.value)
             return
+        if read.setting == "asked":
+            self._registration.describing.heard(read.value)
+            return
         if read.setting == "drained":
             self._drained.take(read.value)
             return

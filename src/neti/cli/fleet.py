@@ -29,13 +29,14 @@ from neti.cli.fleet_asked import (
 )
 from neti.cli.fleet_shown import metrics_port, print_fleet, print_skipped, print_used
 from neti.cli.naming import name_option, note_contests, note_withheld, pinned_names
-from neti.cli.output import is_terminal, print_json, say
+from neti.cli.output import is_terminal, print_json, progress, say
 from neti.errors import NetiError
 from neti.fleet import attendance, listing
-from neti.fleet.attendance import Required
+from neti.fleet.attendance import Required, lasting
 from neti.fleet.listing import Row
 from neti.fleet.selecting import Choice, totals
 from neti.model.settings import Settings
+from neti.oneshot.asking_anew import ask_anew
 from neti.oneshot.registered import Seen
 from neti.words import counted, some
 
@@ -114,6 +115,12 @@ _EVERY: Final = 5.0  # seconds, with --watch
 )
 @click.option("--skipped", is_flag=True, help="Show the entries that no agent believes, and why.")
 @click.option("--used", is_flag=True, help="Count overlay addresses: leased, free, all.")
+@click.option(
+    "--fresh",
+    is_flag=True,
+    help="First ask every host to say anew how it is, and wait: 30 s for 100 hosts, ten minutes "
+    "for thousands. For operators.",
+)
 @click.option("--watch", is_flag=True, help="Draw it again every 5 seconds, until Ctrl-C.")
 def fleet(
     config: Path,
@@ -134,6 +141,7 @@ def fleet(
     skipped: bool,
     registered_only: bool,
     names: tuple[str, ...],
+    fresh: bool,
     watch: bool,
 ) -> None:
     """List the members of the fleet, by the same rules as the agents.
@@ -193,9 +201,11 @@ def fleet(
         print_used({"leased": leased, "free": total - leased, "addresses": total}, as_json)
     elif skipped:
         print_skipped(fleet_seen(settings), as_json)
-    elif watch:
+    elif watch and not fresh:
         _watch(settings, asked)
     else:
+        if fresh:
+            _ask_anew(settings)
         _show(settings, fleet_seen(settings), asked)
 
 
@@ -209,6 +219,22 @@ class _Asked:
     excepted: tuple[str, ...]
     registered_only: bool
     pinned: Mapping[str, str]
+
+
+def _ask_anew(settings: Settings) -> None:
+    answered = None
+    with registry_of(settings) as registry:
+        for answered in ask_anew(settings, registry):
+            if is_terminal(sys.stderr):
+                there = answered.asked - len(answered.silent)
+                progress(
+                    f"{there} of {answered.asked} hosts have answered "
+                    f"(it takes {lasting(answered.within)} at most)"
+                )
+    if is_terminal(sys.stderr):
+        progress()
+    if answered is not None and answered.silent:
+        say(f"neti: not answered: {some(answered.silent)}", err=True)
 
 
 def _watch(settings: Settings, asked: _Asked) -> None:

@@ -129,3 +129,9 @@ class Pace:
         if len(self._whole) > self._forget_from:
             self._whole = {i: at for i, at in self._whole.items() if at > now}
             self._forget_from = max(_FORGET_FROM, 2 * len(self._whole))
+
+
+def asked_within(members: int) -> float:
+    """Seconds within which all of so many answer an operator who asks them for their documents:
+    a hundred within half a minute, and from two thousand on all within ten minutes."""
+    return min(600.0, 0.3 * members)

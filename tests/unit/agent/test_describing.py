@@ -11,6 +11,7 @@ from tests.support.agents import Box, World, world
 from neti.agent.told import Reload
 from neti.registry import detail
 from neti.registry.detail import Document, Hurts, Order
+from neti.registry.memory import MemoryRegistry
 
 WIDE = "\N{SNOWMAN}"
 
@@ -190,3 +191,31 @@ def test_what_another_host_says_is_no_free_text() -> None:
     assert "\n" not in read.down.by
     assert (read.down.at, read.down.until) == (None, None)
     assert (read.hurts, read.written, read.config_unread) == (None, None, None)
+
+
+def test_an_operators_word_is_answered_once_at_a_moment_of_its_own(
+    fleet: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not the word that stood there when the agent began, and not one that is told again."""
+    operator = MemoryRegistry(fleet.server)
+    operator.change_setting("asked", b"1")
+    one = fleet.started(1)
+    fleet.pass_time(60)
+    fleet.pass_time(20)
+    writings = Writings(one, monkeypatch)
+    describing = one.running.registration.describing
+    monkeypatch.setattr(describing, "_members", lambda: 100)
+    monkeypatch.setattr(one.running.core.out, "chance", lambda below: below - 1)
+    fleet.server.cut()
+    fleet.server.restore()
+    fleet.pass_time(31)
+    assert writings.count == 0
+    operator.change_setting("asked", b"2")
+    fleet.pass_time(1)
+    for _ in range(14):
+        fleet.pass_time(2)
+    assert writings.count == 0
+    fleet.pass_time(2)
+    assert writings.count == 1
+    fleet.pass_time(60)
+    assert writings.count == 1

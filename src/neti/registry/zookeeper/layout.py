@@ -7,12 +7,13 @@
                                 entries is its word. That keeps two agents from one identity.
     PREFIX/keys/PUBLIC-KEY      the host that published this key first: no other may have it
     PREFIX/agents/HOST-ID       the detail document; ephemeral, watched by nobody
-    PREFIX/interval, maxchange  live settings, as are the next five
+    PREFIX/interval, maxchange  live settings, as are the next six
     PREFIX/release              which hosts are gone for good, see ``neti.registry.release``
     PREFIX/strict               whether only entries that records name are believed
     PREFIX/revoked              public keys that operators ended, see ``neti.registry.revoked``
     PREFIX/drained              gateways that operators took out of use
     PREFIX/groups               groups of members, see ``neti.registry.groups``
+    PREFIX/asked                when operators last asked every host for its document
     PREFIX/fleet                a random name, made with the tree: after a wipe there is another
 
 Must never do: turn text into a path that could leave its parent.
@@ -52,6 +53,7 @@ class Layout:
     revoked: str
     drained: str
     groups: str
+    asked: str
     fleet: str
 
     @property
@@ -89,6 +91,7 @@ class Layout:
             revoked=path("revoked"),
             drained=path("drained"),
             groups=path("groups"),
+            asked=path("asked"),
             fleet=path("fleet"),
         )
 
@@ -101,6 +104,7 @@ class Layout:
             self.revoked: "revoked",
             self.drained: "drained",
             self.groups: "groups",
+            self.asked: "asked",
         }
 
     def setting(self, setting: SettingName) -> str:
