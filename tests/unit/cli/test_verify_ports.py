@@ -17,7 +17,7 @@ from neti.model.document import plain
 from neti.monitoring.explained import Answer, Pair
 from neti.oneshot import verify_ports
 from neti.oneshot.member_talk import Answer as Said
-from neti.oneshot.verify_ports import _CHUNK, _SOCKETS, PortRow, disagreement, parse_ports
+from neti.oneshot.verify_ports import _PAIRS, _SOCKETS, PortRow, disagreement, parse_ports
 from neti.stage.shadow import Listener
 
 Run = Callable[..., Any]
@@ -176,12 +176,13 @@ def test_udp_is_predicted_and_not_tried(fleet: Fleet, run: Run) -> None:
 
 
 def test_of_a_large_fleet_little_is_asked_at_once(fleet: Fleet, run: Run) -> None:
-    fleet.admitted = {f"app-{number}": True for number in range(2 * _CHUNK + 1)}
+    number = 2 * (_PAIRS // 8) + 1
+    fleet.admitted = {f"app-{one}": True for one in range(number)}
     names = "1,2,3,4,5,6,7,8"
-    assert len(run(names, "--json")["rows"]) == 8 * (2 * _CHUNK + 1)
-    assert fleet.asked == [_CHUNK, _CHUNK, 1]
+    assert len(run(names, "--json")["rows"]) == 8 * number
+    assert fleet.asked == [_PAIRS // 8, _PAIRS // 8, 1]
     assert 0 < fleet.most <= _SOCKETS
-    assert len(fleet.dialled) == 2 * _CHUNK + 1  # each once
+    assert len(fleet.dialled) == number  # each once
 
 
 # --- what disagrees ---
