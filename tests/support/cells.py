@@ -6,6 +6,7 @@ seed.
 """
 
 import random
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,11 +25,13 @@ from neti.dataplane.reconciler import Connections, Reconciler
 from neti.fleet.groups import GroupIndex
 from neti.model import Encrypt, Host, IPAddress, Member, Road, Site, entry
 from neti.model.groups import EVERY_MEMBER, GroupLine, Groups, MemberPort, MemberPorts
+from neti.model.openings import Opening, Openings
 from neti.model.settings import OpenPort, Settings
 from neti.ruleset.desired import Membership
 from neti.ruleset.enforce import OFF, Enforcement
 from neti.ruleset.member_ports import PROTOCOLS, Proto, admits_everybody, covers
 from neti.ruleset.objects import AddTimed, Structure, Transaction
+from neti.ruleset.openings import lengths, until
 from neti.ruleset.policy import structure
 from neti.ruleset.reach import encryption
 from neti.ruleset.roads import tunnel_for
@@ -55,6 +58,13 @@ REMOVED: Final[tuple[tuple[SetName, dict[str, int]], ...]] = (
 _STRANGERS: Final = ("203.0.113.66", "fd00:5::66", "192.168.0.99", "8.8.8.8")
 _GROUPS: Final = ("app", "db", "ops", "web-1")
 _PORTS: Final = (1, 22, 80, 443, 5432, 5433, 7077, 8000, 8050, 8443, 9000, 51820, 40001, 65535)
+_OPENED_TO: Final = (
+    "10.0.0.66/32",
+    "203.0.113.0/28",
+    "203.0.113.66/31",
+    "10.0.0.0/8",
+    "fd00:5::/64",
+)
 _PORTS_OF_A_CASE: Final = 12
 _TRIAL: Final = 500.0  # seconds: longer than any test takes
 
@@ -86,6 +96,7 @@ class Case:
     tracked: bool = field(init=False)
     groups_known: bool = field(init=False)
     leased: bool = field(init=False)
+    openings: Openings = field(init=False)
 
     def __post_init__(self) -> None:
         self._random = random.Random(self.seed)
@@ -108,6 +119,7 @@ class Case:
         self.members.group_members(self._groups(fleet) if self.groups_known else None, now=0.0)
         self.members.admit_by(self.in_force)
         self.members.elements.enforce(self.enforcement)
+        self.openings = Openings(held=tuple(self._openings()))
 
     # --- what is drawn ---
 
@@ -138,6 +150,20 @@ class Case:
         every = ("10.0.0.66/32", "10.0.0.10/31", "203.0.113.0/28", "fd00:5::10/127", "0.0.0.0/1")
         chosen = self._random.sample(every, self._random.choice((1, 2)))
         return tuple(map(ip_network, chosen))
+
+    def _openings(self) -> Iterator[Opening]:
+        """For a time, and to networks within each other."""
+        draw = self._random
+        for _ in range(draw.choice((0, 0, 1, 3))):
+            first = draw.choice(_PORTS)
+            yield Opening(
+                source=ip_network(draw.choice(_OPENED_TO)),
+                proto=draw.choice(PROTOCOLS),
+                first=first,
+                last=min(65535, first + draw.choice((0, 0, 3))),
+                until=_TRIAL,
+                seconds=int(_TRIAL),
+            )
 
     def _policy(self) -> MemberPorts:
         draw = self._random
@@ -234,6 +260,7 @@ class Case:
                 site=HOST.site,
                 tunnel=tunnel_for(self.settings, HOST, self.members.overlay, MTU),
                 member_ports=self.in_force,
+                openings=lengths(self.openings.held),
             ),
         )
 
@@ -241,6 +268,7 @@ class Case:
         """Into a kernel that holds nothing of Neti."""
         reconciler = Reconciler(dataplane, connections, None)
         elements = self.members.elements
+        elements.openings = until(self.openings.held, time.monotonic())
         reconciler.resync(self.rules, elements)
         if self.enforcement.seconds or self.enforcement.narrow or self.enforcement.require:
             reconciler.begin_trial(elements)
@@ -334,6 +362,8 @@ class Case:
             grouping=SimpleNamespace(every=lambda: index),
             ports_in_force=self.in_force,
             out=SimpleNamespace(machine=SimpleNamespace(local_ports=lambda: (32768, 60999))),
+            openings=SimpleNamespace(decided=self.openings),
+            steady=SimpleNamespace(shown=lambda at: at),
             stage=SimpleNamespace(
                 word=word if self.enforcement else "shadow", narrows=self.enforcement.narrow > 0
             ),

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from typing import Any, Final, Literal
 
 from neti.dataplane.memory import MemoryDataplane
@@ -109,6 +109,16 @@ class _Judged:
         )
         return has != bool(unequal)
 
+    def opening(self, found: re.Match[str]) -> bool:
+        """Looked up is the address cut to a length, with protocol and port."""
+        word, mask, asked, where = found.groups()
+        source = self._packet.source
+        if word != ("ip" if source.version == 4 else "ip6") or (asked and not self._tracked):
+            return False
+        cut = type(source)(int(source) & int(ip_address(mask))) if mask else source
+        port = self._packet.port if asked else self._dport
+        return self._has(where, f"{cut} . {self._packet.proto} . {port}")
+
     def dport(self, found: re.Match[str]) -> bool:
         proto, unequal, said = found.groups()
         if proto != self._packet.proto:
@@ -197,6 +207,10 @@ _Said = Callable[[_Judged, re.Match[str]], bool | Verdict]
 _BRACES: Final = r"\{[^}]*\}"
 _EXPRESSIONS: Final[tuple[tuple[str, _Said], ...]] = (
     (r"(ip6?) saddr (!= )?(@\w+|\{[^}]*\}|[0-9a-f.:]+/\d+)", _Judged.source),
+    (
+        r"(ip6?) saddr(?: & (\S+))? \. meta l4proto \. (?:(ct original proto-dst)|th dport) @(\w+)",
+        _Judged.opening,
+    ),
     # All that is judged is for this machine, by its own address, and for none of the overlay's.
     (r"ip daddr [\d.]+", _Judged.true),
     (r"ip daddr (?:@\w+|[\d.]+/\d+)", _Judged.false),
@@ -212,6 +226,7 @@ _EXPRESSIONS: Final[tuple[tuple[str, _Said], ...]] = (
     (r"tcp flags & \(([a-z|]+)\) (==|!=) (\w+)", _Judged.flags),
     (r"meta l4proto (!= )?(tcp|udp)", _Judged.proto),
     (r"meta l4proto \{ icmp, icmpv6 \}", _Judged.false),
+    (r"meta l4proto \{ tcp, udp \}", _Judged.true),
     (r"meta nfproto (ipv4|ipv6)", _Judged.family),
     (r"meta nfproto vmap @(enforce|narrowed)", _Judged.verdict),
     (r"meta nfproto @(require|grace)", _Judged.armed),

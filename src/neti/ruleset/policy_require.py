@@ -51,7 +51,8 @@ def from_clear(*, forwarded: bool) -> str:
 def uncounted() -> tuple[str, ...]:
     """Conditions of packets that are not let in as a member's."""
     families = (("ip", "clear4"), ("ip6", "clear6"), ("ip", "outside4"))
-    return tuple(f"{_REQUIRED} {word} saddr @{where}" for word, where in families)
+    # The address first: nft 1.1 takes a protocol that a set was asked for for a conflict with it.
+    return tuple(f"{word} saddr @{where} {_REQUIRED}" for word, where in families)
 
 
 def require_chains(

@@ -148,3 +148,16 @@ def test_the_chains_that_every_first_packet_takes_do_not_grow() -> None:
     # A chain for each kind of groups, not for each port.
     same = tuple(MemberPort(("app",), "tcp", 1000 + 2 * n, 1000 + 2 * n) for n in range(200))
     assert sum(chain.name.startswith("reach_") for chain in rules(same, same).chains) == 1
+
+
+_AFTER_A_SET: Final = re.compile(r"meta nfproto @\w+ .*\b(ip|ip6|icmp|icmpv6) ")
+
+
+@given(_policy, _policy)
+def test_no_rule_names_a_family_after_it_was_looked_up_in_a_set(
+    file: MemberPorts, in_force: MemberPorts
+) -> None:
+    """libnftables 1.1 (Debian 13) takes that for a conflict, and refuses the whole table."""
+    for chain in rules(file, in_force).chains:
+        for rule in chain.rules:
+            assert not _AFTER_A_SET.search(rule), (chain.name, rule)
