@@ -5,8 +5,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.complete
-# 0: one test at a time. 3: for a machine with more processors.
-WORKERS ?= 2
+# 0: one test at a time. 4: for a machine with more processors.
+WORKERS ?= 3
 # So many drills at once.
 LANES ?= 2
 
@@ -48,8 +48,9 @@ quick: setup
 coverage: setup
 	$(VENV)/bin/python -m pytest -q --numprocesses 2 --cov --cov-report= tests/unit tests/docs tests/contract tests/aws
 
-# Everything. Labs have time-outs that are real, so one worker runs them, one at a time. It waits more
-# than it works, and another fills its pauses with what computes. tests/conftest.py says who gets what.
+# Everything. One worker runs labs, one at a time, and another one what else waits more than it works;
+# a third fills their pauses with what computes. The short drills play beside them.
+# tests/conftest.py says who gets what.
 test: setup style
 	$(MAKE) --no-print-directory --jobs 2 types every
 

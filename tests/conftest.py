@@ -51,10 +51,10 @@ settings.load_profile("neti")
 
 HERE: Final = Path(__file__).parent
 # Workers take from both ends of this list. What waits, for processes, servers and time-outs, is
-# taken from the front, and by few workers, because each runs a whole lab at times. The others begin
-# at the end with what only computes, and so fill what the first leave of the processors. They take
-# no lab: where only labs are left, they end. The drills
-# play once no lab is left to be handed out, and their own tests come last.
+# taken from the front, by few workers. One of them has all labs: two labs at once would be slow
+# enough to time out. The others begin at the end with what only computes, and so fill what the
+# first leave of the processors. Where only labs are left, all but one end. The drills play beside
+# the rest once the longest lab is over, one at a time, and their own tests come last.
 ORDER: Final = (
     *("lab", "deploy", "kernel", "zookeeper", "bench", "aws", "contract"),
     *("docs", "unit", "simulation", "drills"),
@@ -106,15 +106,29 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
 
         def _assign_work_unit(self, node: Any) -> None:
             units = list(self.workqueue)
-            if not any(_folder(unit) == "lab" for unit in units):
+            if not any(LONGEST in unit for unit in [*units, *self._pending()]):
                 _begin_drills(self.config, units)
             if others := [unit for unit in units if _folder(unit) != "drills"]:
                 at_the_front = self._is_at_the_front(node)
-                if not at_the_front and _folder(others[-1]) == "lab":
+                if not at_the_front or self._plays_labs_elsewhere(node):
+                    others = [unit for unit in others if _folder(unit) != "lab"]
+                if not others:
                     node.shutdown()  # two labs at once would be slow enough to time out
                     return
                 self.workqueue.move_to_end(others[0 if at_the_front else -1], last=False)
             super()._assign_work_unit(node)
+
+        def _pending(self, *, beside: Any = None) -> list[str]:
+            """What was handed out and is not at its end, not counting what this one has."""
+            return [
+                unit
+                for node, units in self.assigned_work.items()
+                for unit, done in units.items()
+                if node is not beside and not all(done.values())
+            ]
+
+        def _plays_labs_elsewhere(self, node: Any) -> bool:
+            return any(_folder(unit) == "lab" for unit in self._pending(beside=node))
 
         def _is_at_the_front(self, node: Any) -> bool:
             """Of those that live: whoever follows one that died may have to take its place."""

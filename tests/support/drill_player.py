@@ -1,7 +1,7 @@
 """Plays the short drills beside the tests, from the beginning of a run; their tests come last.
 
 Drills wait more than they work, so two at a time run beside each other, each a process of its own
-with networks of its own; one at a time where other tests have time-outs that are real meanwhile.
+with networks of its own; one at a time where labs run meanwhile, whose time-outs are real.
 Where tests go to several workers, the process that hands them out plays, because it outlives all
 workers. Must never do: leave a drill running when the tests have ended.
 """

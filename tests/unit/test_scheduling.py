@@ -34,12 +34,13 @@ def run(scheduler: Any, worker: Worker) -> None:
         scheduler.mark_test_complete(worker, index)
 
 
-@pytest.fixture(name="begun")
-def _begun(pytestconfig: pytest.Config) -> Callable[[int], tuple[Any, list[Worker]]]:
-    conftest: Any = pytestconfig.pluginmanager.get_plugin(
-        str(Path(__file__).parents[1] / "conftest.py")
-    )
+@pytest.fixture(name="conftest")
+def _conftest(pytestconfig: pytest.Config) -> Any:
+    return pytestconfig.pluginmanager.get_plugin(str(Path(__file__).parents[1] / "conftest.py"))
 
+
+@pytest.fixture(name="begun")
+def _begun(conftest: Any) -> Callable[[int], tuple[Any, list[Worker]]]:
     def begun(count: int) -> tuple[Any, list[Worker]]:
         config = SimpleNamespace(
             getvalue=lambda _: [f"{count}*popen"], option=SimpleNamespace(), stash={}
@@ -69,6 +70,34 @@ def test_who_computes_takes_no_lab_while_another_runs_them(begun: Any) -> None:
     run(scheduler, front)
     assert front.ran == LABS
     assert scheduler.tests_finished
+
+
+def test_two_at_the_front_run_no_labs_at_once(begun: Any) -> None:
+    """The second one has what else waits, from the front, and ends where only labs are left."""
+    scheduler, (labs, waits, computes) = begun(3)
+    run(scheduler, waits)
+    assert waits.ran[:2] == OTHERS[:2]
+    run(scheduler, computes)
+    assert {*waits.ran, *computes.ran} == {*OTHERS}
+    assert waits.shutting_down
+    assert computes.shutting_down
+    run(scheduler, labs)
+    assert labs.ran == LABS
+    assert scheduler.tests_finished
+
+
+def test_drills_begin_when_the_longest_lab_is_over(
+    begun: Any, conftest: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labs: Any
+    when: list[list[str]] = []
+    monkeypatch.setattr(conftest, "LONGEST", "test_0")
+    monkeypatch.setattr(conftest, "_begin_drills", lambda *_: when.append([*labs.ran]))
+    scheduler, (labs, computes) = begun(2)
+    run(scheduler, computes)
+    assert not when
+    run(scheduler, labs)
+    assert when[0] == LABS[:1]
 
 
 def test_one_worker_alone_runs_all(begun: Any) -> None:
