@@ -58,9 +58,10 @@ def _down(core: Core) -> Order | None:
 
 
 def _relaxed(core: Core) -> Order | None:
-    """Only where the file asks for more: else it is a host in shadow."""
+    """Only where the file asks for more, or for a time: else it is a host in shadow."""
     record = core.stage.record
-    if not (record.relaxed and core.settings.reject_all):
+    for_a_time = record.relaxed_until is not None
+    if not (record.relaxed and (core.settings.reject_all or for_a_time)):
         return None
     at, seconds = record.said_at, record.relaxed_for
     until = None if at is None or seconds is None else int(at + seconds)

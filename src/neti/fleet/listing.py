@@ -75,7 +75,7 @@ def _row(member: Member, called: Called, told: Document) -> Row:
 
 def said_of_itself(told: Document) -> Row:
     """What of a document stands in a row as it is; times are Unix seconds, None: not said.
-    ``relaxed``: in shadow, though its neti.yml asks for more."""
+    ``relaxed``: in shadow, though its neti.yml asks for more, or for a time."""
     return {
         "labels": dict(told.labels),
         "installed": told.installed or None,

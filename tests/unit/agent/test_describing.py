@@ -219,3 +219,17 @@ def test_an_operators_word_is_answered_once_at_a_moment_of_its_own(
     assert writings.count == 1
     fleet.pass_time(60)
     assert writings.count == 1
+
+
+def test_a_host_that_is_relaxed_for_a_time_says_so_whatever_its_file_asks_for(
+    fleet: World,
+) -> None:
+    """It goes on trial by itself. Relaxed for good it is a host in shadow."""
+    one = fleet.started(1)
+    fleet.pass_time(1)
+    one.ask("relax", until=fleet.clock.wall() + 3600)
+    fleet.pass_time(15)
+    assert said(one).relaxed is not None
+    one.ask("relax")
+    fleet.pass_time(15)
+    assert said(one).relaxed is None
