@@ -64,9 +64,9 @@ class Document:
     all; ``tunnel_port``: where those who encrypt call it; ``member_ports``: "none", "waiting",
     "trial" or "in-force"; ``gateways``: see ``gateways_named``; ``openings``: how many ports are
     open there for a time; ``down``: only while it is;
-    ``relaxed``: only while its neti.yml asks for more, or for a time; ``config_read``: when the configuration was
-    read; ``config_unread``: since when the file is another; ``written``: when the document was;
-    all in Unix seconds. What it does not say is empty, or None for the rest."""
+    ``relaxed``: only while its neti.yml asks for more, or for a time; ``config_read``: when the
+    configuration was read; ``config_unread``: since when the file is another; ``written``: when
+    the document was; all in Unix seconds. What it does not say is empty, or None for the rest."""
 
     name: str = ""
     pid: int | None = None
