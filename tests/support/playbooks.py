@@ -4,7 +4,6 @@ import functools
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from tests.support.front import run_in_front
 from tests.support.run_end import at_the_end
 
 ROOT = Path(__file__).parents[2]
@@ -105,8 +105,9 @@ class Controller:
         record = self.folder / "record"
         record.write_text("")
         options = [*words, *(["--check", "--diff"] if check else [])]
-        done = subprocess.run(
+        done = run_in_front(
             [str(Path(sys.executable).parent / "ansible-playbook"), playbook, *options],
+            _SECONDS,
             cwd=self.folder,
             env={
                 **self._environment(),
@@ -115,10 +116,6 @@ class Controller:
                 "NETI_TEST_COMPILED": str(kept() / "compiled"),
                 "PYTHONPATH": str(COMPILED_ONCE),
             },
-            capture_output=True,
-            text=True,
-            timeout=_SECONDS,
-            check=False,
         )
         tasks = [Done(**json.loads(line)) for line in record.read_text().splitlines()]
         return Run(done.returncode, done.stdout + done.stderr, tasks)
