@@ -41,7 +41,11 @@ _INJECTED: Final = {
         "forge",
         "forge_goodbye",
     ),
-    "operators": ("strict_on", "strict_off", "group_db"),
+    "operators": ("strict_on", "strict_off"),
+    "groups": (
+        *("group_db", "group_add", "group_pattern", "group_remove", "group_delete"),
+        *("member_ports", "ports_wholly", "member_calls", "tear_groups"),
+    ),
     "tunnels": (
         *("encrypt", "require_wholly", "delete_device", "delete_rule", "take_peer"),
         *("wireguard_ends", "block_udp", "lose_key", "copy_key", "take_key"),

@@ -5,7 +5,7 @@ Must never do: draw anything while it is performed, or fail because an earlier a
 """
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 from random import Random
@@ -17,15 +17,13 @@ from neti.agent.told import Reload
 from neti.dataplane.monitor import NetworkChanged, RulesChanged
 from neti.errors import NetiError
 from neti.model import Encrypt, Member, entry
-from neti.model.groups import GroupLine
-from neti.oneshot import grouping, strict
-from neti.oneshot.grouping import Edit
+from neti.oneshot import strict
 from neti.registry.memory import Copy, MemoryRegistry
 from neti.registry.strict import is_strict
 from neti.ruleset.objects import FOREIGN
 from neti.state.folder import KEY_FILE
-from simulation.clock import HostClock
 from simulation.disk import WRITTEN_BACK, File
+from simulation.group_invariants import in_groups, put_out
 from simulation.host import SimulatedHost
 from simulation.invariants import Fault
 from simulation.kernel import ROOM
@@ -339,6 +337,8 @@ def tear(stage: Stage, host: SimulatedHost, number: int) -> None:
     stage.truth.of(host).torn = True
     if name.startswith("members"):
         host.unsaved.add("members.jsonl")  # the journal before it is used, which may know less
+    if name.startswith("stage"):
+        stage.truth.of(host).ports = None  # the one before, of which nobody was told
 
 
 @act("a newer version ran there", 1)
@@ -362,12 +362,16 @@ def older(stage: Stage, host: SimulatedHost) -> None:
     """It wrote no format, and none of the keys that came later."""
     host.kill()
     host.users.forget()
+    stage.truth.of(host).ports = None
     for name, file in host.disk.files.items():
         if name.endswith((".json", ".copy", ".jsonl", ".old")):
             file.data = file.synced = b"".join(map(_older, file.data.splitlines(keepends=True)))
 
 
-_LATER: Final = ("format", "followed", "said_at", "said_by", "relaxed_until", "relaxed_for")
+_LATER: Final = (
+    *("format", "followed", "said_at", "said_by", "relaxed_until", "relaxed_for"),
+    "member_ports",
+)
 
 
 def _older(line: bytes) -> bytes:
@@ -450,7 +454,7 @@ def flush(stage: Stage, host: SimulatedHost) -> None:
 
 
 def _flush(host: SimulatedHost) -> None:
-    host.kernel.table, host.kernel.seen = None, []
+    host.kernel.flush()
     host.machine.tables.clear()
 
 
@@ -933,15 +937,28 @@ def expire(stage: Stage, host: SimulatedHost) -> None:
         stage.world.server.expire(host.registry.session)
 
 
+@contextlib.contextmanager
+def _groups_stay(stage: Stage) -> Iterator[None]:
+    """Where there are any."""
+    world = stage.world
+    before = in_groups(world) if stage.truth.groups else {}
+    yield
+    if any(before.values()):
+        world.pass_time(3.0)
+        for host, sentence in put_out(world, before):
+            stage.fault("groups_guard", host, sentence)
+
+
 @act("the registry is wiped", 0.3, of_host=False)
 def wipe(stage: Stage) -> None:
     server = stage.world.server
-    server.stop()
-    stage.world.settle()
-    server.wipe()
-    stage.truth.wiped = True
-    stage.fakes.clear()
-    stage.world.registry_back()
+    with _groups_stay(stage):
+        server.stop()
+        stage.world.settle()
+        server.wipe()
+        stage.truth.wiped = True
+        stage.fakes.clear()
+        stage.world.registry_back()
 
 
 @act("the registry is copied", 0.5, of_host=False)
@@ -954,11 +971,12 @@ def restore_registry(stage: Stage) -> None:
     server, copy = stage.world.server, stage.registry_copy
     if copy is None:
         return
-    server.stop()
-    stage.world.settle()
-    server.restore_copy(copy)
-    stage.world.registry_back()
-    server.expire_orphans()
+    with _groups_stay(stage):
+        server.stop()
+        stage.world.settle()
+        server.restore_copy(copy)
+        stage.world.registry_back()
+        server.expire_orphans()
 
 
 JUNK: Final = ("junk", "left.x", "1.0a000001c6336401c0a80001.0.ec2.ec2-1", "1." + "f" * 58)
@@ -1097,53 +1115,6 @@ def strict_off(stage: Stage) -> None:
     registry = MemoryRegistry(world.server)
     if registry.setting("strict") is not None:
         strict.say(registry, on=False, clock=lambda: world.time.now)
-    world.settle()
-
-
-def _drawn_group(chance: Random) -> tuple[Any, ...]:
-    """Numbers of hosts; whether its command is told that it takes many out; for how long."""
-    numbers = tuple(sorted(chance.sample(range(1, 13), chance.randrange(8))))
-    return numbers, chance.random() < 0.3, chance.choice((None, None, 5, 400))
-
-
-@act(
-    "an operator says that group db is hosts {} (takes many out: {}; for seconds: {})",
-    2,
-    _drawn_group,
-    of_host=False,
-    lately=True,
-)
-def group_db(stage: Stage, numbers: tuple[int, ...], shrink: bool, seconds: float | None) -> None:
-    """As the command does: refused while it would take out many, or is not told whom."""
-    world = stage.world
-    if world.server._down:
-        return
-    now = HostClock(world.time).wall()
-    until = None if seconds is None else now + seconds
-    ids = [f"{'ec2' if number % 2 else 'vpc'}-{number}" for number in numbers]
-    lines = tuple(GroupLine(host_id, until=until) for host_id in ids)
-    _define(stage, lambda groups: {**groups.lines, "db": lines}, now, shrink=shrink)
-
-
-def groups_again(stage: Stage) -> None:
-    """Where the registry forgot them, or has older ones, an operator says what is to be."""
-    now = HostClock(stage.world.time).wall()
-    _define(stage, lambda groups: {"db": (), **groups.lines}, now, shrink=True)
-
-
-def _define(stage: Stage, edit: Edit, now: float, *, shrink: bool) -> None:
-    world = stage.world
-    # Two within a second, in a registry and in an older copy of it, are two editions.
-    stage.editions += 1
-    with contextlib.suppress(NetiError):
-        grouping.change(
-            world.hosts[0].settings,
-            MemoryRegistry(world.server),
-            "db",
-            edit,
-            now=now + stage.editions,
-            shrink=shrink,
-        )
     world.settle()
 
 

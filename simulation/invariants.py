@@ -13,11 +13,11 @@ from neti.monitoring.check import judge
 from neti.monitoring.situation import KernelLook, Level, Limits, Situation
 from neti.monitoring.status import Status
 from neti.state.folder import KEY_FILE, STAGE_FILE
+from simulation.group_invariants import narrowed, no_trial, outside
 from simulation.host import SimulatedHost
-from simulation.truth import Truth, Word
+from simulation.truth import MENDED_WITHIN, Truth, Word
 from simulation.world import FORGED_PRIVATE, LINGER_SECONDS, OPERATORS, World
 
-MENDED_WITHIN: Final = 130.0  # seconds in which what others did is surely found, fights included
 _HEARD_WITHIN: Final = 15.0
 _NEVER_REVOKED_AT_LEAST: Final = "own address, gateway or registry"
 
@@ -196,6 +196,8 @@ AFTER_EACH_STEP: Final[tuple[Callable[[World, Truth, SimulatedHost], Found], ...
     evidence,
     open_session,
     clear,
+    outside,
+    narrowed,
 )
 
 
@@ -383,6 +385,7 @@ AT_REST: Final[tuple[Callable[[World, Truth, SimulatedHost], Found], ...]] = (
     company,
     tunnel,
     keys,
+    no_trial,
 )
 
 

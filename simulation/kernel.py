@@ -32,8 +32,10 @@ from neti.stage.in_the_clear import UDP, Tracked
 from neti.stage.shadow import Sighting
 from simulation.clock import HostClock
 from simulation.gate import Gate
+from simulation.verdicts import Walk
 
 ROOM: Final = 16  # sources and ports that each room of the record takes; the real one: 16,384
+_FROM_MEMBERS: Final[tuple[SetName, ...]] = ("peers4", "tunnel_peers")
 _RULES: Final = (CreateTable, DeleteTable, RewriteChains)
 
 
@@ -105,7 +107,13 @@ class SimulatedKernel(MemoryDataplane):
         return {k: (until - now) // 1000 for k, until in held.items()}
 
     def sightings(self) -> list[Sighting]:
-        if self.table is None or not self.seen:
+        return [] if self.table is None else self._aged(self.seen)
+
+    def unasked(self) -> list[Sighting]:
+        return [] if self.table is None else self._aged(self.unasked_seen)
+
+    def _aged(self, seen: list[Sighting]) -> list[Sighting]:
+        if not seen:
             return []
         now = self._now()
         return [
@@ -114,7 +122,7 @@ class SimulatedKernel(MemoryDataplane):
                 (now - self._last[one.source, one.port]) / 1000,
                 heard=one.heard,
             )
-            for one in self.seen
+            for one in seen
         ]
 
     def _let_end(self) -> None:
@@ -160,12 +168,12 @@ class SimulatedKernel(MemoryDataplane):
             raise DataplaneError(self.rules_refused)
         self._let_end()
         self._ended_at = -1
-        before, seen = self.table.copied() if self.table else None, self.seen
+        before, seen = self.table.copied() if self.table else None, (self.seen, self.unasked_seen)
         try:
             for command in transaction.commands:
                 self._command(command)
         except DataplaneError:
-            self.table, self.seen = before, seen
+            self.table, (self.seen, self.unasked_seen) = before, seen
             raise
         self._listed = None
 
@@ -190,8 +198,12 @@ class SimulatedKernel(MemoryDataplane):
     # --- what others do ---
 
     def boot(self) -> None:
-        self.table, self.seen, self._listed = None, [], None
+        self.flush()
         self.counted.clear()
+
+    def flush(self) -> None:
+        """All tables, with all that they hold."""
+        self.table, self.seen, self.unasked_seen, self._listed = None, [], [], None
 
     def tamper(self) -> None:
         """Somebody puts a rule into a chain of ours."""
@@ -231,24 +243,68 @@ class SimulatedKernel(MemoryDataplane):
         return str(source) in self.table.elements.get(peers, {}) or not armed
 
     def call(self, source: IPv4Address, port: int) -> bool:
-        """Whether a stranger's connection to a TCP port gets in. What no rule lets in is recorded
-        where there is room: one for ports with a listener, and one for all others."""
+        """Whether a connection to a TCP port that is not open to everybody gets in: a member's, or
+        a stranger's. What no rule lets in is recorded where there is room: one for ports with a
+        listener, and one for all others; and one for members."""
         table = self.table
         if table is None or self.marked_down():
             return True
         heard = str(port) in table.elements.get("tcp_listening", {})
-        self._last[source, port] = self._now()
-        for number, one in enumerate(self.seen):
-            if (one.source, one.port, one.heard) == (source, port, heard):
-                self.seen[number] = replace(one, packets=one.packets + 1)
-                break
-        else:
-            if sum(one.heard is heard for one in self.seen) < ROOM:
-                self.seen.append(Sighting(source, "tcp", port, 1, 0.0, heard=heard))
-            else:
-                missed = "unheard" if heard else "unseen"
-                self.counted[missed] = self.counted.get(missed, 0) + 1
+        verdict, recorded = self._of_member(source, port)
+        if recorded:
+            self._note(self.unasked_seen, source, port, heard=heard)
+        if verdict is not None:
+            return verdict
+        self._note(self.seen, source, port, heard=heard)
         return "ipv4" not in self.drops
+
+    def _note(self, seen: list[Sighting], source: IPv4Address, port: int, *, heard: bool) -> None:
+        self._last[source, port] = self._now()
+        for number, one in enumerate(seen):
+            if (one.source, one.port, one.heard) == (source, port, heard):
+                seen[number] = replace(one, packets=one.packets + 1)
+                return
+        of_members = seen is self.unasked_seen
+        if sum(of_members or one.heard is heard for one in seen) < ROOM:
+            seen.append(Sighting(source, "tcp", port, 1, 0.0, heard=heard))
+        else:
+            missed = "unheard" if heard and not of_members else "unseen"
+            self.counted[missed] = self.counted.get(missed, 0) + 1
+
+    def _of_member(self, source: IPv4Address, port: int) -> tuple[bool | None, bool]:
+        """What the rules for members say (None: it is judged as anybody's), and whether they
+        record it."""
+        table = self.table
+        if table is None or not self._is_member(source):
+            return None, False
+        if "members" not in table.chains:
+            return True, False
+        walk = Walk(table, self.narrowed(), source, port)
+        for chain in ("members", "members_before"):
+            verdict = walk.chain(chain) if chain in table.chains else None
+            if verdict is not None:
+                return verdict == "accept", walk.recorded
+        return None, walk.recorded
+
+    def _is_member(self, source: IPv4Address) -> bool:
+        table = self.table
+        return table is not None and any(
+            str(source) in table.elements.get(name, {}) for name in _FROM_MEMBERS
+        )
+
+    def members(self) -> set[IPv4Address]:
+        """From where members come, by either road."""
+        if self.table is None:
+            return set()
+        every = (self.table.elements.get(name, {}) for name in _FROM_MEMBERS)
+        return {IPv4Address(text) for held in every for text in held}
+
+    def reaches(self, source: IPv4Address, port: int) -> bool:
+        """As ``call``, but nothing is sent and so nothing is recorded."""
+        if self.table is None or self.marked_down():
+            return True
+        verdict, _ = self._of_member(source, port)
+        return "ipv4" not in self.drops if verdict is None else verdict
 
     def reached(self) -> dict[str, str]:
         """Overlay addresses that lead anywhere, by whichever road."""

@@ -14,7 +14,7 @@ from neti.registry.groups import decode as decode_groups
 from neti.registry.memory import MemoryRegistry
 from neti.state.folder import KEY_FILE, StateFolder
 from neti.state.loaded import Loaded
-from simulation import acts, doors, invariants
+from simulation import acts, doors, group_acts, invariants
 from simulation.acts import JUNK, TRIAL, Stage
 from simulation.host import SimulatedHost
 from simulation.invariants import Fault
@@ -34,6 +34,8 @@ _STAY: Final = frozenset(
         "key_taken",
         "record_full",
         "record_crowded",
+        "member_ports_wait",
+        "encryption_not_in_effect",
     }
 )
 
@@ -55,6 +57,9 @@ def note_words(world: World, truth: Truth) -> None:
                 word.damaged = not (host.caught_up and acts_on_disk(host))
             word.enforced = not word.damaged
             word.requires = word.enforced and core.stage.requires
+            ports = core.settings.member_ports
+            if word.enforced and core.stage.ports == "in force":
+                word.ports = ports if ports == host.settings.member_ports else word.ports
 
 
 def acts_on_disk(host: SimulatedHost) -> bool:
@@ -140,7 +145,7 @@ def _everything_works(stage: Stage) -> None:
         world.server._settings.pop("strict", None)
         acts.strict_on(stage)
     if any(_without_groups(host) for host in _running(world)):
-        acts.groups_again(stage)
+        group_acts.groups_again(stage)
 
 
 def _without_groups(host: SimulatedHost) -> bool:

@@ -36,7 +36,7 @@ _ALWAYS: Final = frozenset(
 _SHARES: Final = (0.15, 0.3, 0.55, 0.8)
 _BEGIN_ENFORCED: Final = 0.6  # chance
 _ANOTHER_HOST: Final = 0.35  # chance
-_RESTS: Final = frozenset({"time", "long_time", "enforce_wholly", "require_wholly"})
+_RESTS: Final = frozenset({"time", "long_time", "enforce_wholly", "require_wholly", "ports_wholly"})
 _REST: Final = 2.4  # seconds: promised is within two
 
 
@@ -159,6 +159,6 @@ def _look(stage: Stage, one: Act) -> Iterator[Fault]:
         if host.refused_to_start and works:
             yield Fault("unexpected", host.label, f"does not start: {host.refused_to_start}")
     yield from invariants.after_step(world, truth)
-    if one.kind in _RESTS and one.args[0] >= _REST:
+    if one.kind in _RESTS and one.args[-1] >= _REST:
         yield from invariants.at_rest(world, truth)
         quiet.note_words(world, truth)

@@ -6,12 +6,17 @@ Must never do: ask an agent. It reads the registry's own state, the kernels and 
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Final
 
 from neti.errors import EntryError
 from neti.model import Departure, Member, entry
+from neti.model.groups import Groups, MemberPorts
 from neti.registry.memory import MemoryServer
 from simulation.host import SimulatedHost
 from simulation.world import World, is_forged
+
+MENDED_WITHIN: Final = 130.0  # seconds in which what others did is surely found, fights included
 
 
 @dataclass(slots=True)
@@ -33,6 +38,8 @@ class Word:
     meddled: float = -1e9
     meddled_road: float = -1e9  # and its way to the device, or the device
     requires: bool = False  # encryption is in force for good, and it was told so
+    # Those that are in force, as was told, and what files added since; None: every port is.
+    ports: MemberPorts = None
     released: set[str] = field(default_factory=set)
     for_good_seen: bool = False
     looked_at: tuple[int, int] = (-1, -1)
@@ -76,12 +83,14 @@ class Word:
     def forget(self) -> None:
         """Nothing that was promised before counts any more."""
         self.enforced = self.relaxed = self.requires = False
+        self.ports = None
 
 
 @dataclass(slots=True)
 class Truth:
     """``gone``: since when nobody is registered under an id. ``left``: ids whose last word was a
-    goodbye, and when. ``owner``: who held an overlay address last."""
+    goodbye, and when. ``owner``: who held an overlay address last. ``groups``: by name all lines
+    that operators ever wrote, pattern and site; ``at``: who was ever at an address."""
 
     words: dict[str, Word] = field(default_factory=dict)
     members: dict[str, Member] = field(default_factory=dict)
@@ -94,6 +103,8 @@ class Truth:
     leases: dict[str, str] = field(default_factory=dict)
     generations: dict[str, int] = field(default_factory=dict)  # of the entries that were there last
     stages: Counter[tuple[str, str]] = field(default_factory=Counter)  # from which to which
+    groups: dict[str, set[tuple[str, str]]] = field(default_factory=dict)
+    at: dict[str, set[tuple[str, str]]] = field(default_factory=dict)  # address: ids with sites
     _seen: tuple[str, int, int] | None = None
 
     def of(self, host: SimulatedHost) -> Word:
@@ -101,6 +112,25 @@ class Truth:
         if word is None:
             word = self.words[host.label] = Word()
         return word
+
+    def said_of_groups(self, said: Groups) -> None:
+        for name, lines in said.lines.items():
+            every = self.groups.setdefault(name, set())
+            every.update((line.pattern, line.site) for line in lines)
+
+    def ever_in(self, address: str) -> frozenset[str]:
+        """Groups in which anybody ever was who was ever at this address: who shares one shares
+        them."""
+        who = self.at.get(address, set())
+        return frozenset(
+            name
+            for name, lines in self.groups.items()
+            if any(
+                fnmatchcase(host_id, pattern) and of in ("", site)
+                for pattern, of in lines
+                for host_id, site in who
+            )
+        )
 
     def look(self, world: World) -> None:
         """At the registry, after each act."""
@@ -140,6 +170,8 @@ class Truth:
                 departed[parsed.id] = max(parsed.generation, departed.get(parsed.id, -1))
             elif isinstance(parsed, Member) and self.leases.get(parsed.id) == str(parsed.overlay):
                 present[parsed.id] = parsed
+                for address in (parsed.private, parsed.public, parsed.overlay):
+                    self.at.setdefault(str(address), set()).add((parsed.id, parsed.site))
         for host_id in self.members.keys() - present.keys():
             self.gone[host_id] = now
         for host_id in present:

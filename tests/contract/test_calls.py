@@ -17,6 +17,7 @@ from tests.support.netns import Net, Server, network, reaches, require_root
 
 from neti.dataplane import Dataplane
 from neti.dataplane.nftables import NftablesDataplane
+from neti.model.groups import MemberPort, MemberPorts
 from neti.model.settings import Settings
 from neti.ruleset.objects import (
     FAMILY_TABLE,
@@ -28,13 +29,17 @@ from neti.ruleset.objects import (
     Transaction,
 )
 from neti.ruleset.policy import structure
+from neti.ruleset.set_names import group_sets
 from neti.ruleset.surroundings import Surroundings
 
 STRUCTURE = structure(
     Settings(path=Path("neti.yml")), Surroundings(uplinks=("eth0",), ssh_untracked=True)
 )
 STRANGER: Final = netns.STRANGER
+INSIDE, OUTSIDE = netns.PEER, netns.PEER_MOVED  # members, one of them in group db
 LISTENING, ANOTHER = 8080, 9090
+FOR_DB = (MemberPort(("db",), "tcp", LISTENING, LISTENING),)
+FOR_BOTH = (MemberPort(("app", "db"), "tcp", LISTENING, LISTENING), MemberPort(("app",)))
 _LISTENS: Final = AddElements("tcp_listening", {str(LISTENING): ""})
 
 
@@ -151,3 +156,55 @@ def test_a_kernel_that_is_marked_as_down_judges_nobody(subject: Subject) -> None
     table(subject, _LISTENS, Drop(None))
     subject.take_down()
     assert subject.call(STRANGER, LISTENING)
+
+
+def table_of_members(
+    subject: Subject, file: MemberPorts, *commands: Drop, in_force: MemberPorts = None
+) -> None:
+    settings = Settings(path=Path("neti.yml"), member_ports=file)
+    around = Surroundings(uplinks=("eth0",), ssh_untracked=True, member_ports=in_force)
+    held = [AddElements("peers4", {INSIDE: "", OUTSIDE: ""})]
+    held.append(AddElements(group_sets("db")[0], {INSIDE: ""}))
+    if in_force == FOR_BOTH:
+        held.append(AddElements(group_sets("app")[0], {OUTSIDE: ""}))
+    rules = CreateTable(structure(settings, around))
+    subject.dataplane.apply(Transaction((rules, *held, _LISTENS, *commands)))
+
+
+def unasked(subject: Subject) -> set[tuple[str, int]]:
+    return {(str(one.source), one.port) for one in subject.dataplane.unasked() if one.packets}
+
+
+def test_what_no_file_was_tried_of_is_let_in_and_recorded(subject: Subject) -> None:
+    """Enforced, and the file takes away from what is in force: every port."""
+    table_of_members(subject, FOR_DB, Drop(None))
+    assert all(subject.call(one, LISTENING) for one in (INSIDE, OUTSIDE))
+    assert subject.call(INSIDE, ANOTHER)
+    assert unasked(subject) == {(OUTSIDE, LISTENING), (INSIDE, ANOTHER)}
+    assert not subject.call(STRANGER, LISTENING)
+
+
+def test_a_trial_keeps_out_whom_the_file_does_not_admit(subject: Subject) -> None:
+    table_of_members(subject, FOR_DB, Drop(None), Drop(60_000, "narrowed"))
+    assert subject.call(INSIDE, LISTENING)
+    assert not subject.call(OUTSIDE, LISTENING)
+    assert unasked(subject) == {(OUTSIDE, LISTENING)}
+
+
+def test_what_is_in_force_goes_by_groups_and_ports(subject: Subject) -> None:
+    """And whom it does not admit is judged as a stranger is."""
+    table_of_members(subject, FOR_DB, Drop(None), in_force=FOR_DB)
+    assert subject.call(INSIDE, LISTENING)
+    assert not subject.call(OUTSIDE, LISTENING)
+    assert not subject.call(INSIDE, ANOTHER)
+    assert unasked(subject) == set()
+    assert recorded(subject, OUTSIDE) == {(LISTENING, True)}
+
+
+def test_a_group_that_reaches_everything_by_the_policy_in_force_still_does(
+    subject: Subject,
+) -> None:
+    table_of_members(subject, FOR_DB, Drop(None), in_force=FOR_BOTH)
+    assert subject.call(OUTSIDE, ANOTHER)
+    assert not subject.call(INSIDE, ANOTHER)
+    assert unasked(subject) == {(OUTSIDE, ANOTHER)}

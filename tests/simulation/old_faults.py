@@ -30,10 +30,11 @@ from neti.agent.whoami import OwnIdentity
 from neti.clock import SteadyClock
 from neti.dataplane.reconciler import Reconciler
 from neti.errors import DataplaneError
-from neti.fleet import dispute, lost, removal
+from neti.fleet import dispute, followed_groups, lost, removal
 from neti.fleet.vouching import Vouching
 from neti.host import listeners, surroundings
 from neti.model import Departure
+from neti.model.groups import MemberPorts
 from neti.oneshot import restore
 from neti.registry.memory import MemoryRegistry
 from neti.ruleset import reach
@@ -253,6 +254,28 @@ def anybodys_key_file_is_used() -> Patches:
     yield patch.object(StateFolder, "_document", _document)
 
 
+def a_reload_shuts_at_once() -> Patches:
+    """What a file takes away is gone without a trial, where others were in force."""
+    real = stages.allotted
+
+    def allotted(record: Record, ports: MemberPorts) -> Record:
+        done = real(record, ports)
+        return replace(done, member_ports=ports or None) if done.confirmed else done
+
+    yield patch.object(stages, "allotted", allotted)
+
+
+def who_was_kept_out_is_forgotten() -> Patches:
+    """The disk says that a host is enforced, and not which ports are shut to members."""
+    read = records.record_of
+    yield patch.object(records, "record_of", lambda held: replace(read(held), member_ports=None))
+
+
+def a_wiped_registry_says_who_is_in_a_group() -> Patches:
+    """Whatever the registry says of groups is followed."""
+    yield patch.object(followed_groups, "objection", lambda *_, **__: None)
+
+
 FAULTS: Final[tuple[Callable[[], Patches], ...]] = (
     unsaved_is_forgotten,
     relax_waits_for_the_rules,
@@ -279,6 +302,9 @@ FAULTS: Final[tuple[Callable[[], Patches], ...]] = (
     a_lost_device_stays_lost,
     anybodys_key_file_is_used,
     what_is_required_is_preferred,
+    a_reload_shuts_at_once,
+    who_was_kept_out_is_forgotten,
+    a_wiped_registry_says_who_is_in_a_group,
 )
 
 

@@ -15,6 +15,7 @@ from tests.simulation.old_faults import FAULTS, Patches, put_back
 
 _ENFORCED: Final = Act("enforce_wholly", 0, (32.0,))
 _REST: Final = Act("time", -1, (2.5,))
+_SHUT: Final = Act("ports_wholly", -1, (1, 32.0))
 _PREFER: Final = Act("encrypt", -1, ("prefer",))
 _FORGED: Final = Act("junk", -1, ("1.0a000001c6336401c0a80001.0.ec2.ec2-1",))
 # By fault: the code that it is found by, the size of the fleet, what happens. A kill without a
@@ -189,6 +190,21 @@ STORIES: Final[dict[Callable[[], Patches], tuple[str, int, list[Act]]]] = {
             *(_PREFER, _REST, Act("kill", 1), Act("copy_key", 1, (0,))),
             *(Act("cut", 1), Act("start", 1), _REST),
         ],
+    ),
+    old_faults.a_reload_shuts_at_once: (
+        "reload",
+        4,
+        [_REST, _SHUT, _REST, Act("member_ports", 0, (3,))],
+    ),
+    old_faults.who_was_kept_out_is_forgotten: (
+        "outside",
+        4,
+        [_REST, _SHUT, _REST, Act("power_cut", 1)],
+    ),
+    old_faults.a_wiped_registry_says_who_is_in_a_group: (
+        "groups_guard",
+        4,
+        [_REST, _SHUT, _REST, Act("wipe")],
     ),
     old_faults.a_copy_is_answered_at_once: (
         "restless",
