@@ -6,7 +6,7 @@ as this host sees it, one protocol and one of the host's own ports. Must never d
 what the rules would not do.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from neti.model import IPAddress
@@ -69,8 +69,10 @@ def explain(known: Known) -> Explained:
     if known.source is None:
         return Explained(True, "it is this host itself, which is never judged")
     to_tunnel = known.proto == "udp" and known.port == settings.tunnel_port and settings.encrypts
-    if to_tunnel and known.tunnel and known.source.version == 4:
-        return Explained(True, f"{name} is the tunnel's own port")
+    if to_tunnel and known.source.version == 4:
+        if known.tunnel:
+            return Explained(True, f"{name} is the tunnel's own port")
+        known = replace(known, clear=None)  # what must be encrypted is not asked for there
     if (by := _by_whitelist(known, known.source)) is not None:
         return by
     file = settings.member_ports
