@@ -24,6 +24,7 @@ from simulation.acts import TRIAL, Stage, act
 from simulation.clock import HostClock
 from simulation.group_invariants import ASKED
 from simulation.host import SimulatedHost
+from simulation.truth import MENDED_WITHIN
 
 DATABASE, WEB, _ = ASKED
 GROUPS: Final = ("db", "app")
@@ -167,7 +168,9 @@ def member_ports(stage: Stage, host: SimulatedHost, number: int) -> None:
     after, members = _let_in(host), host.kernel.members()
     # Somebody who has left may go in the same moment.
     lost = [one for one in before if one not in after and one[0] in members] if host.answers else []
-    if lost and host.kernel.failing is None:
+    # What another program had opened is mended with the reload.
+    meddled = stage.world.time.now - stage.truth.of(host).meddled <= MENDED_WITHIN
+    if lost and host.kernel.failing is None and not meddled:
         source, port = lost[0]
         stage.fault("reload", host, f"{source} reached port {port} until the file was read")
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Final
 
 from neti.registry.groups import decode
-from neti.registry.memory import MemoryRegistry
 from neti.ruleset.member_ports import admits
 from simulation.host import SimulatedHost
 from simulation.truth import MENDED_WITHIN, Truth, Word
@@ -49,7 +48,7 @@ def no_trial(world: World, truth: Truth, host: SimulatedHost) -> Found:
 def in_groups(world: World) -> dict[str, dict[str, frozenset[str]]]:
     """By host and set of a group who is in it, on hosts that know all that the registry said. Not
     of groups with a line that ends: time puts those out."""
-    said = decode(MemoryRegistry(world.server).setting("groups"))
+    said = decode(world.server._settings.get("groups"))
     ends = {n for n, lines in said.lines.items() if any(one.until is not None for one in lines)}
     return {
         host.label: {
