@@ -66,20 +66,21 @@ def explain(known: Known) -> Explained:
     settings, name = known.settings, f"{known.port}/{known.proto}"
     if known.stage == DOWN:
         return Explained(True, "Neti is down on this host, so nothing of it judges packets")
-    if known.source is None:
+    source = known.source
+    if source is None:
         return Explained(True, "it is this host itself, which is never judged")
     to_tunnel = known.proto == "udp" and known.port == settings.tunnel_port and settings.encrypts
-    if to_tunnel and known.source.version == 4:
+    if to_tunnel and source.version == 4:
         if known.tunnel:
             return Explained(True, f"{name} is the tunnel's own port")
         known = replace(known, clear=None)  # what must be encrypted is not asked for there
-    if (by := _by_whitelist(known, known.source)) is not None:
+    if (by := _by_whitelist(known, source)) is not None:
         return by
     file = settings.member_ports
     member = bool(known.ids) and known.clear is None
     if member and (by := _by_file(known)) is not None:
         return by
-    if (by := _like_a_stranger(known, known.source)) is not None:
+    if (by := _like_a_stranger(known, source)) is not None:
         return by
     if (by := _for_a_time(known)) is not None:
         return by
