@@ -12,7 +12,7 @@ from typing import Final
 from neti.agent.core import Core
 from neti.agent.itself import said_of_itself
 from neti.fleet.pace import asked_within
-from neti.registry.detail import Document, Hurts, encode
+from neti.registry.detail import Document, Hurts, Left, encode
 
 _EVERY: Final = 10.0  # seconds between looks whether what was told is still true
 # Seconds until it is written all the same: at least, and by chance more. For the first time soon,
@@ -40,7 +40,9 @@ class Describing:
         self._words, self._counted = float(_MOST_WORDS), core.now()
         self._asked: bytes | None = _NOTHING_HEARD
         self._config: tuple[bytes, int] | None = None
+        self._left: tuple[Left, ...] | None = None
         self.hurts: Callable[[], Hurts | None] = lambda: None
+        self.left: Callable[[], tuple[Left, ...] | None] = lambda: None
 
     def detail(self) -> bytes:
         """The document as of now. The caller must write it."""
@@ -50,7 +52,8 @@ class Describing:
         least, more = _ANEW if self._looked else _FIRST
         self._anew = now + least + core.out.chance(more * 1000) / 1000
         core.soon("describe", _EVERY)
-        return encode(replace(self._told, hurts=self._hurts, written=int(core.wall())))
+        written = int(core.wall())
+        return encode(replace(self._told, hurts=self._hurts, left=self._left, written=written))
 
     def _said(self) -> Document:
         return said_of_itself(self._core, self._config_read())
@@ -92,7 +95,7 @@ class Describing:
         core, now = self._core, self._core.now()
         core.soon("describe", _EVERY)
         if now >= self._anew:
-            self._hurts, self._looked = self.hurts(), True
+            self._hurts, self._left, self._looked = self.hurts(), self.left(), True
             self.describe()
         elif not self._differs():
             self._due = None

@@ -22,9 +22,10 @@ from neti.model import IPAddress
 from neti.model.document import plain
 from neti.monitoring.leftovers import Leftover
 from neti.monitoring.leftovers import Leftovers as Shown
+from neti.registry.detail import MAX_LEFT, Left
 from neti.ruleset.policy_leftover import MISSED
 from neti.stage.leftovers import Caller, Leftovers, Row, restored
-from neti.stage.shadow import address_of
+from neti.stage.shadow import address_of, port_name
 from neti.state.loaded import StateError
 from neti.state.records import FORMAT, is_newer
 
@@ -76,6 +77,20 @@ class LeftoverLog:
             return
         self.fault = None
         self.account.take(calls, self.steady.now(), whose=self._whose, named=self._groups.named)
+
+    def latest(self) -> tuple[Left, ...]:
+        """Of each member and port that is called from here, the latest first: so many as a document
+        in the registry has room for."""
+        found: dict[tuple[str, str], tuple[int, float]] = {}
+        for caller, row in self.account.rows.items():
+            key = row.member, port_name((caller.protocol, caller.port))
+            calls, last = found.get(key, (0, row.last))
+            found[key] = calls + row.calls, max(last, row.last)
+        ranked = sorted(found.items(), key=lambda one: (-one[1][1], one[0]))
+        return tuple(
+            Left(to=to, port=port, calls=calls, last=int(self.steady.shown(last)))
+            for (to, port), (calls, last) in ranked[:MAX_LEFT]
+        )
 
     def tick(self) -> None:
         """A look, and a write when one is due. Raises StateError."""

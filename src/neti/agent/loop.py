@@ -105,6 +105,7 @@ class Agent:
         evidence = shadow if shadow is not None else ShadowEvidence(core, self.shadow)
         describing = self.registration.describing
         describing.hurts = lambda: hurting(core, self.shadow)
+        describing.left = self.leftovers.latest
         self.trying = Trying(core, self.kernel, describing, evidence)
         self.staging = Staging(core, self.kernel, describing, evidence, self.trying)
         self.going_down = GoingDown(core, self.kernel, self.trying, self.staging.shuts_out)

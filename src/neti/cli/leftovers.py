@@ -1,21 +1,27 @@
 """``neti leftovers``: who on this host still calls members by their real addresses."""
 
+import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from neti.cli.asking import ask
-from neti.cli.common import config_option, json_option, settings_in_force
+from neti.cli.common import config_option, fleet_seen, json_option, settings_in_force
 from neti.cli.output import print_json, say
 from neti.cli.preview_words import count, span
 from neti.host.cgroups import unit_of
 from neti.model.document import plain
 from neti.monitoring.leftovers import Leftover, Leftovers, leftovers_of
 from neti.oneshot.leftovers import seen
+from neti.registry.detail import Document
 from neti.stage.leftovers import GROUP_ENDED
+from neti.words import counted, some
+
+if TYPE_CHECKING:
+    from neti.oneshot.registered import Seen
 
 _ACROSS: Final = "  → "
 
@@ -24,7 +30,8 @@ _ACROSS: Final = "  → "
 @config_option
 @json_option
 @click.option("--to", metavar="ID", help="Only who calls this member, by its id or address.")
-def leftovers(config: Path, as_json: bool, to: str | None) -> None:
+@click.option("--fleet", "everywhere", is_flag=True, help="Of all hosts, as they last said.")
+def leftovers(config: Path, as_json: bool, to: str | None, everywhere: bool) -> None:
     """Show programs here that still use members' real addresses.
 
     Such a program breaks when the member moves. Each line says who calls (the unit or container,
@@ -34,11 +41,17 @@ def leftovers(config: Path, as_json: bool, to: str | None) -> None:
 
     Without the agent it shows what the agent last wrote to disk.
 
+    With --fleet it shows from which hosts members are called, as each host wrote it into the
+    registry within the last ten minutes; on such a host, 'neti leftovers' says which program it is.
+
     \b
     Examples:
       neti leftovers
-      neti leftovers --to db-1
+      neti leftovers --fleet --to db-1
     """
+    if everywhere:
+        _of_fleet(fleet_seen(settings_in_force(config)), to, as_json)
+        return
     found = seen(
         settings_in_force(config),
         lambda folder: leftovers_of(
@@ -52,6 +65,35 @@ def leftovers(config: Path, as_json: bool, to: str | None) -> None:
         print_json(plain(found))
     else:
         say(*lines(found, to))
+
+
+def _of_fleet(seen: "Seen", to: str | None, as_json: bool) -> None:
+    """By whom each member is called, the latest first."""
+    calls = [
+        {"from": host_id, **asdict(one)}
+        for host_id, told in seen.told.items()
+        for one in (told.left or ())
+        if to in (None, one.to)
+    ]
+    calls.sort(key=lambda call: (call["to"], -call["last"], call["from"]))
+    silent = sorted(host for host in seen.members if seen.told.get(host, Document()).left is None)
+    if as_json:
+        print_json({"calls": calls, "silent": silent})
+        return
+    whom = "members" if to is None else to
+    if not calls:
+        say(f"No host says that it calls a real address of {whom}")
+    for called in dict.fromkeys(call["to"] for call in calls):
+        say(f"{called} is called by its real address")
+        say(*(_from(call, time.time()) for call in calls if call["to"] == called))
+    if silent:
+        say(f"{counted(len(silent), 'host does', 'hosts do')} not say: {some(silent)}")
+
+
+def _from(call: dict[str, Any], now: float) -> str:
+    ago = span(max(0.0, now - call["last"]))
+    calls = count(call["calls"], "connection")
+    return f"  from {call['from']}, {call['port']}: {calls}, last {ago} ago"
 
 
 def lines(found: Leftovers, to: str | None = None) -> Iterator[str]:

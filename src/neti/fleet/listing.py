@@ -84,6 +84,8 @@ def said_of_itself(told: Document) -> Row:
         "config_read": told.config_read,
         "config_unread": told.config_unread,
         "hurts": asdict(told.hurts) if told.hurts is not None else None,
+        # Whom it calls by real addresses, the latest first; None: it does not say.
+        "left": [asdict(one) for one in told.left] if told.left is not None else None,
         "written": told.written,
     }
 

@@ -11,16 +11,19 @@ Must never do: raise because of what another host wrote, or hand on what cannot 
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field, replace
 from hashlib import sha256
 from typing import Any, Final
 
+from neti.model.entry import HOST_ID
 from neti.model.labels import NO_LABELS, Labels, readable
 from neti.text import printable
 
 FORMAT: Final = 1  # a key never changes its meaning; whatever means something else has another name
 MAX_DETAIL_BYTES: Final = 16_384  # read of another version's; this one writes 4 KiB at most
+_MOST_BYTES: Final = 4095
 MAX_CODES: Final = 20
+MAX_LEFT: Final = 12
 # Of ``Document.encryption``: there is a device that works; and something in the clear is refused,
 # or is again after 'neti up'.
 ABLE: Final = frozenset({"prefer", "trial", "partly", "require"})
@@ -31,6 +34,7 @@ _STAGE: Final = re.compile(r"[a-z][a-z-]{0,15}", re.ASCII)
 _DIGITS: Final = 12
 _DIGEST: Final = re.compile(rf"[0-9a-f]{{{_DIGITS}}}", re.ASCII)
 _CODE: Final = re.compile(r"[a-z][a-z0-9_]{0,31}", re.ASCII)
+_PORT: Final = re.compile(r"[0-9]{1,5}/[a-z]{1,8}", re.ASCII)
 _LAST_TIME: Final = 253_402_300_799  # the last second that people can be shown
 _MANY: Final = 1 << 32
 
@@ -55,6 +59,18 @@ class Hurts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Left:
+    """Who is still called from there by a real address, as ``neti leftovers`` has it. ``to``: an
+    id; ``port``: as "5432/tcp"; ``calls``: new connections; ``last``: the last one, Unix
+    seconds."""
+
+    to: str
+    port: str
+    calls: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
     """``name``: the host's name; ``pid``: its agent's; ``installed``: "deb", "pip" or "source";
     ``problems``: codes of what is wrong;
@@ -64,9 +80,10 @@ class Document:
     all; ``tunnel_port``: where those who encrypt call it; ``member_ports``: "none", "waiting",
     "trial" or "in-force"; ``gateways``: see ``gateways_named``; ``openings``: how many ports are
     open there for a time; ``down``: only while it is;
-    ``relaxed``: only while its neti.yml asks for more, or for a time; ``config_read``: when the
-    configuration was read; ``config_unread``: since when the file is another; ``written``: when
-    the document was; all in Unix seconds. What it does not say is empty, or None for the rest."""
+    ``relaxed``: only while its neti.yml asks for more, or for a time; ``left``: the latest of
+    ``MAX_LEFT``; ``config_read``: when the configuration was read; ``config_unread``: since when
+    the file is another; ``written``: when the document was; all in Unix seconds. What it does not
+    say is empty, or None for the rest."""
 
     name: str = ""
     pid: int | None = None
@@ -85,11 +102,21 @@ class Document:
     config_read: int | None = None
     config_unread: int | None = None
     hurts: Hurts | None = None
+    left: tuple[Left, ...] | None = None
     written: int | None = None
 
 
 def encode(document: Document) -> bytes:
-    """At most 4 KiB: each part is bounded as the reader bounds it."""
+    """At most 4 KiB: each part is bounded as the reader bounds it, and ``left`` gets what room is
+    left."""
+    written = _encoded(document)
+    while len(written) > _MOST_BYTES and document.left:
+        document = replace(document, left=document.left[:-1])
+        written = _encoded(document)
+    return written
+
+
+def _encoded(document: Document) -> bytes:
     plain = {
         **{key: getattr(document, key) for key in Document.__slots__},
         "name": printable(document.name, _MAX_NAME),
@@ -98,6 +125,7 @@ def encode(document: Document) -> bytes:
         "down": _plain(document.down),
         "relaxed": _plain(document.relaxed),
         "hurts": None if document.hurts is None else asdict(document.hurts),
+        "left": None if document.left is None else [astuple(one) for one in document.left],
     }
     said = {key: value for key, value in plain.items() if value not in (None, "", {})}
     return json.dumps({"format": FORMAT, **said}, ensure_ascii=False).encode(errors="replace")
@@ -133,6 +161,7 @@ def decode(raw: bytes) -> Document:
         config_read=_time(held.get("config_read")),
         config_unread=_time(held.get("config_unread")),
         hurts=_hurts(held.get("hurts")),
+        left=_left(held.get("left")),
         written=_time(held.get("written")),
     )
 
@@ -172,6 +201,19 @@ def _hurts(value: object) -> Hurts | None:
         return None
     ports, sources = (_number(value.get(key), 0, _MANY) for key in ("ports", "sources"))
     return None if ports is None or sources is None else Hurts(ports=ports, sources=sources)
+
+
+def _left(value: object) -> tuple[Left, ...] | None:
+    if not isinstance(value, list):
+        return None
+    found = []
+    for each in value[:MAX_LEFT]:
+        if isinstance(each, list) and len(each) == len(Left.__slots__):
+            to, port = _text(each[0], HOST_ID), _text(each[1], _PORT)
+            calls, last = _number(each[2], 1, _MANY), _time(each[3])
+            if to and port and calls is not None and last is not None:
+                found.append(Left(to=to, port=port, calls=calls, last=last))
+    return tuple(found)
 
 
 def _codes(value: object) -> tuple[str, ...] | None:

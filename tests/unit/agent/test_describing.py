@@ -10,7 +10,7 @@ from tests.support.agents import Box, World, world
 
 from neti.agent.told import Reload
 from neti.registry import detail
-from neti.registry.detail import Document, Hurts, Order
+from neti.registry.detail import MAX_LEFT, Document, Hurts, Left, Order
 from neti.registry.memory import MemoryRegistry
 
 WIDE = "\N{SNOWMAN}"
@@ -165,6 +165,7 @@ def test_the_largest_document_has_less_than_4_kib() -> None:
         config_read=2**37,
         config_unread=2**37,
         hurts=Hurts(ports=2**32, sources=2**32),
+        left=(Left(to="i" * 40, port="65535/udplite", calls=2**32, last=2**37),) * MAX_LEFT,
         written=2**37,
     )
     written = detail.encode(whole)
@@ -173,6 +174,9 @@ def test_the_largest_document_has_less_than_4_kib() -> None:
     assert read.down == read.relaxed == order
     assert len(read.labels) == 16
     assert read.hurts == whole.hurts
+    assert read.left  # as many as have room
+    assert whole.left is not None
+    assert read.left == whole.left[: len(read.left)]
 
 
 def test_what_another_host_says_is_no_free_text() -> None:

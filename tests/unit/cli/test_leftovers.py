@@ -2,16 +2,20 @@
 
 import json
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
 from neti.cli import cli
+from neti.cli import leftovers as cli_leftovers
 from neti.control import client
 from neti.control.client import AgentUnreachable
+from neti.registry.detail import Document, Left
 
 NOW = 1_000_000.0
 ROW = {
@@ -102,3 +106,28 @@ def test_without_an_agent_it_is_what_is_on_disk(
     done = CliRunner().invoke(cli, ["leftovers", "-c", path])
     assert "what it last wrote to disk" in done.output, done.output
     assert done.exit_code == os.EX_OK
+
+
+def test_the_fleet_adds_up_by_whom_each_member_is_called(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host that does not say is named: nothing is known of its programs."""
+    last = int(time.time()) - 7300
+    told = {
+        "app-1": Document(left=(Left(to="db-1", port="5432/tcp", calls=214, last=last),)),
+        "app-2": Document(left=()),
+        "app-3": Document(),
+    }
+    seen = SimpleNamespace(told=told, members=dict.fromkeys(told))
+    monkeypatch.setattr(cli_leftovers, "fleet_seen", lambda _: seen)
+    assert run("--fleet").output.splitlines() == [
+        "db-1 is called by its real address",
+        "  from app-1, 5432/tcp: 214 connections, last 2 h ago",
+        "1 host does not say: app-3",
+    ]
+    assert (
+        "No host says that it calls a real address of db-2" in run("--fleet", "--to", "db-2").output
+    )
+    shown = json.loads(run("--fleet", "--json").output)
+    assert shown["silent"] == ["app-3"]
+    assert shown["calls"][0]["from"] == "app-1"
