@@ -112,7 +112,7 @@ class Describing:
         return len(self._core.members.fleet.members)
 
     def _differs(self) -> bool:
-        return self._told is None or self._told != self._said()
+        return self._told is None or _lasting(self._told) != _lasting(self._said())
 
     def _has_a_word(self, now: float) -> bool:
         earned = (now - self._counted) / _WORD_EVERY
@@ -125,3 +125,11 @@ class Describing:
     def failed(self) -> None:
         """The job "describe" failed: the next look tries again."""
         self._told = None
+
+
+def _lasting(document: Document) -> Document:
+    """Without what only follows the wall clock: as that is slewed, the end of a time moves by a
+    second now and then, which is no word to the fleet. Each word has its own ``at``."""
+    if document.relaxed is None or document.relaxed.until is None:
+        return document
+    return replace(document, relaxed=replace(document.relaxed, until=0))

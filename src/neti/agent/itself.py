@@ -63,9 +63,8 @@ def _relaxed(core: Core) -> Order | None:
     for_a_time = record.relaxed_until is not None
     if not (record.relaxed and (core.settings.reject_all or for_a_time)):
         return None
-    at, seconds = record.said_at, record.relaxed_for
-    until = None if at is None or seconds is None else int(at + seconds)
-    return Order(by=record.said_by, at=_whole(at), until=until)
+    until = core.shown(record.relaxed_until)  # the clock may have been set since the word
+    return Order(by=record.said_by, at=_whole(record.said_at), until=_whole(until))
 
 
 def _whole(seconds: float | None) -> int | None:

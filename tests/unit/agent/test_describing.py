@@ -9,9 +9,11 @@ import pytest
 from tests.support.agents import Box, World, world
 
 from neti.agent.told import Reload
+from neti.model.said import Said
 from neti.registry import detail
 from neti.registry.detail import MAX_LEFT, Document, Hurts, Left, Order
 from neti.registry.memory import MemoryRegistry
+from neti.state import marks
 
 WIDE = "\N{SNOWMAN}"
 
@@ -42,7 +44,7 @@ class Writings:
 
 
 def test_who_took_a_host_down_or_relaxed_it_and_until_when(fleet: World) -> None:
-    """Also after a restart of its agent, and when no agent heard the word."""
+    """Also after a restart of its agent."""
     one = fleet.started(1, reject_all=True)
     fleet.pass_time(1)
     assert (said(one).down, said(one).relaxed) == (None, None)
@@ -66,6 +68,52 @@ def test_who_took_a_host_down_or_relaxed_it_and_until_when(fleet: World) -> None
     one.ask("up")
     fleet.pass_time(1)
     assert said(one).down is None
+
+
+def test_a_word_that_no_agent_heard_is_told_with_when_it_was_said_and_when_it_ends(
+    fleet: World,
+) -> None:
+    """As of the word, not of the agent's start."""
+    one = fleet.started(1, reject_all=True)
+    fleet.pass_time(1)
+    folder = one.settings.table_files_path
+    one.stop()
+    at = fleet.clock.wall()
+    marks.leave(folder, marks.RELAXED, Said(at=at, by="amir", until=at + 14_400))
+    fleet.pass_time(3600)
+    one.start()
+    fleet.pass_time(1)
+    assert said(one).relaxed == Order(by="amir", at=int(at), until=int(at + 14_400))
+    one.stop()
+    at = fleet.clock.wall()
+    marks.leave(folder, marks.DOWN, Said(at=at, by="amir"))
+    fleet.pass_time(3600)
+    one.start()
+    fleet.pass_time(1)
+    assert said(one).down == Order(by="amir", at=int(at))
+
+
+def test_the_end_of_a_time_is_told_by_the_clock_as_it_is(
+    fleet: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever sets it makes the time no longer. What only follows the clock waits for the next
+    writing."""
+    one = fleet.started(1, reject_all=True)
+    fleet.pass_time(60)
+    one.ask("relax", until=fleet.clock.wall() + 14_400)
+    fleet.pass_time(15)
+    until = said(one).relaxed
+    assert until is not None
+    assert until.until is not None
+    writings = Writings(one, monkeypatch)
+    fleet.clock.set -= 7200
+    fleet.pass_time(30)
+    assert writings.count == 0
+    for _ in range(20):
+        fleet.pass_time(30)
+    relaxed = said(one).relaxed
+    assert relaxed is not None
+    assert relaxed.until == until.until - 7200
 
 
 def test_labels_come_with_the_reload(fleet: World) -> None:
