@@ -70,7 +70,7 @@ def list_leases(config: Path, as_json: bool) -> None:
 @json_option
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option(
-    "--anyway", is_flag=True, help="Even if a group names the id, which is anybody's then."
+    "--anyway", is_flag=True, help="Even if a group may name the id, which is anybody's then."
 )
 @if_interrupted("the lease may or may not be released\n→ neti lease list")
 def release(
@@ -83,7 +83,7 @@ def release(
     keep the host as lost or held remove it.
 
     Where admission is off, an id without a lease belongs to whoever registers under it first. So it
-    is refused while a group has a line for the id.
+    is refused while a group has a line for the id, or the groups cannot be read.
     """
     settings = load(config)
     asked = len(host_ids)
@@ -119,7 +119,7 @@ def release(
             {
                 "id": i,
                 "overlay": str(found) if isinstance(found, IPv4Address) else None,
-                "still_in": named.groups.get(i, ()),
+                "still_in": named.still_in(i),
             }
             for i, found in freed.items()
         ]
@@ -227,7 +227,7 @@ def move(old: str, new: str, config: Path, as_json: bool, force: bool, yes: bool
             f"group alone is not open to {new}",
             f"→ neti group add {name} {new}",
         )
-    if named.owned:
+    if named.by_certificate:
         say(*named.left(old))
 
 

@@ -59,7 +59,8 @@ def gc(
     the fleet uses. EC2 forgets a terminated instance within about an hour, and an unknown instance
     proves nothing, so a file remembers what was seen: run this at least every half hour, from the
     same machine. If any account answers with an error or with nothing, nothing is released. Where
-    admission is off, an id that a group names is not released.
+    admission is off, an id that a group names is not released, and none while the groups cannot be
+    read.
 
     \b
     Examples:

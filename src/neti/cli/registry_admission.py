@@ -12,6 +12,8 @@ from neti.config import load
 from neti.errors import NetiError
 from neti.host import caller
 from neti.oneshot.admission import anybodys, without_record
+from neti.registry import OperatorRegistry
+from neti.registry.groups import GroupsUnreadable
 from neti.words import counted, some
 
 
@@ -35,7 +37,8 @@ def admission(word: str | None, config: Path, as_json: bool, dry_run: bool, anyw
 
     It is not turned on while a host holds a lease and has no record, because that host could not
     register any more. Such hosts are named. It is not turned off while a group has patterns, or
-    ids without an owner, because whoever has a certificate could begin such a host.
+    ids without an owner, because whoever has a certificate could begin such a host; nor while the
+    groups cannot be read.
 
     \b
     Example, with an operator's certificate in the configuration:
@@ -54,11 +57,12 @@ def admission(word: str | None, config: Path, as_json: bool, dry_run: bool, anyw
                 )
             )
             missing = without_record(registry)
-            free = anybodys(registry) if word == "off" and before else {}
+            asked = word == "off" and before and not anyway
+            free = _anybodys(registry) if asked else {}
         changes = word is not None and before != (word == "on")
         if word == "off" and interrupted:
             raise NetiError(work.INTERRUPTED)
-        if free and not anyway:
+        if free:
             listed = (f"{name}: {some(words)}" for name, words in free.items())
             raise NetiError(
                 "admission was not turned off, because groups have patterns, or ids without an "
@@ -107,6 +111,16 @@ def admission(word: str | None, config: Path, as_json: bool, dry_run: bool, anyw
             "admission is off: the first certificate that registers under a new id has it.",
             "An id that has a record can be registered only by the certificate that it belongs to.",
         )
+
+
+def _anybodys(registry: OperatorRegistry) -> dict[str, list[str]]:
+    try:
+        return anybodys(registry)
+    except GroupsUnreadable as error:
+        raise NetiError(
+            f"admission was not turned off, because who could be in a group then is not known: "
+            f"{error}\n→ neti registry admission off --anyway"
+        ) from error
 
 
 def _hold(missing: Sequence[str]) -> str:

@@ -3,7 +3,6 @@
 Must never do: change anything.
 """
 
-import contextlib
 import sys
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from neti import files
 from neti.errors import NetiError
 from neti.registry import OperatorRegistry, admitted
 from neti.registry.admitted import Asked
-from neti.registry.groups import GroupsUnreadable, decode
+from neti.registry.groups import decode
 
 
 def read(source: str) -> list[Asked]:
@@ -30,17 +29,16 @@ def read(source: str) -> list[Asked]:
 
 def anybodys(registry: OperatorRegistry) -> dict[str, list[str]]:
     """By group, its patterns, and its ids that have no record, and so no owner: if anybody might
-    begin a host, anybody could be in it. What cannot be read nobody follows."""
-    with contextlib.suppress(GroupsUnreadable):
-        lines = decode(registry.setting("groups")).lines
-        ids = {one.pattern for of in lines.values() for one in of if not one.is_pattern}
-        owned = registry.records(ids).keys()
-        every = {
-            name: list(dict.fromkeys(one.pattern for one in of if one.pattern not in owned))
-            for name, of in lines.items()
-        }
-        return {name: free for name, free in every.items() if free}
-    return {}
+    begin a host, anybody could be in it. Raises GroupsUnreadable: agents may follow the last that
+    could be read."""
+    lines = decode(registry.setting("groups")).lines
+    ids = {one.pattern for of in lines.values() for one in of if not one.is_pattern}
+    owned = registry.records(ids).keys()
+    every = {
+        name: list(dict.fromkeys(one.pattern for one in of if one.pattern not in owned))
+        for name, of in lines.items()
+    }
+    return {name: free for name, free in every.items() if free}
 
 
 def without_record(registry: OperatorRegistry) -> list[str]:

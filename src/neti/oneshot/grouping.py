@@ -94,25 +94,39 @@ def left_behind(registry: OperatorRegistry, old: str, new: str, now: float) -> t
 @dataclass(frozen=True, slots=True)
 class Heirs:
     """Who would be in an id's groups once its lease is released. ``groups``: by id, those that name
-    it. ``owned``: until then the id is its owner's; afterwards it is whoever registers first."""
+    it; ``unread``: why that is not known. ``by_certificate``: an id is its owner's until then, and
+    then the first certificate's that registers under it; otherwise it is nobody's, ever."""
 
     groups: Mapping[str, tuple[str, ...]]
-    owned: bool
+    by_certificate: bool
+    unread: str = ""
 
     def refusal(self, host_id: str) -> NetiError | None:
         """Why its lease is not to be released as long as this is so; None: it may be."""
         groups = self.groups.get(host_id, ())
-        if not groups or not self.owned:
+        if not self.by_certificate or not (groups or self.unread):
             return None
+        if self.unread:
+            return NetiError(
+                f"{host_id} was not released: whether a group has a line for it is not known, and "
+                "admission is off, so the first certificate that registers under that id may be in "
+                f"there: {self.unread}"
+            )
         return NetiError(
             f"{host_id} was not released: {_having(groups)} a line for it, and admission is off, "
             "so the first certificate that registers under that id would be in there\n"
             + "\n".join(_out_of(host_id, groups))
         )
 
+    def still_in(self, host_id: str) -> tuple[str, ...] | None:
+        """Groups that name it; None: it is not known."""
+        return None if self.unread else self.groups.get(host_id, ())
+
     def left(self, host_id: str) -> list[str]:
         """What to say of one that was released."""
         groups = self.groups.get(host_id, ())
+        if self.unread:
+            return [f"whether a group has a line for {host_id} is not known: {self.unread}"]
         if not groups:
             return []
         said = (
@@ -124,17 +138,17 @@ class Heirs:
 def heirs(
     settings: Settings, registry: OperatorRegistry, ids: Collection[str], now: float
 ) -> Heirs:
-    """Where only operators let an id begin, nobody inherits anything, and there are none. Groups
-    that cannot be read nobody follows. ``now``: Unix seconds."""
-    anybody = settings.registry_tls is None
-    if not anybody and _needs_admission(registry):
-        return Heirs({}, owned=True)
+    """Where only operators let an id begin, nobody inherits anything, and there are none. ``now``:
+    Unix seconds."""
+    by_certificate = settings.registry_tls is not None
+    if by_certificate and _needs_admission(registry):
+        return Heirs({}, by_certificate)
     try:
         groups = decode(registry.setting("groups"))
-    except GroupsUnreadable:
-        groups = Groups({})
+    except GroupsUnreadable as error:
+        return Heirs({}, by_certificate, str(error))  # agents may follow the last that they could
     named = {host_id: groups.naming(host_id, now) for host_id in ids}
-    return Heirs({host_id: held for host_id, held in named.items() if held}, owned=not anybody)
+    return Heirs({host_id: held for host_id, held in named.items() if held}, by_certificate)
 
 
 def _having(groups: Collection[str]) -> str:

@@ -6,7 +6,7 @@ import pytest
 
 from neti.model.groups import GroupLine, Groups
 from neti.oneshot.admission import anybodys
-from neti.registry.groups import encode
+from neti.registry.groups import GroupsUnreadable, encode
 from neti.registry.memory import MemoryRegistry, MemoryServer
 
 
@@ -24,6 +24,8 @@ def test_patterns_and_ids_without_an_owner_are_anybodys(registry: MemoryRegistry
     assert anybodys(registry) == {"db": ["later-1", "x-*"]}
 
 
-def test_what_nobody_can_read_nobody_follows(registry: MemoryRegistry) -> None:
+def test_groups_that_cannot_be_read_are_not_none(registry: MemoryRegistry) -> None:
+    """Agents may follow the last that could be."""
     registry.change_setting("groups", b"{")
-    assert anybodys(registry) == {}
+    with pytest.raises(GroupsUnreadable):
+        anybodys(registry)

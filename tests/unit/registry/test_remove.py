@@ -7,6 +7,8 @@ import pytest
 from kazoo.protocol.states import ZnodeStat
 from kazoo.security import Id
 
+from neti.model.groups import GroupLine, Groups
+from neti.registry.groups import encode as encode_groups
 from neti.registry.record import HostRecord, encode
 from neti.registry.zookeeper import remove, rights
 from neti.registry.zookeeper.calls import Attempt
@@ -34,8 +36,10 @@ class Held:
 
     def __init__(self, nodes: dict[str, tuple[bytes, int, int]]) -> None:
         self._held = nodes
+        self.read: list[str] = []
 
-    def nodes(self, paths: Sequence[str], *, unread: set[str]) -> list[Any]:
+    def nodes(self, paths: Sequence[str], *, unread: set[str] | None = None) -> list[Any]:
+        self.read += paths
         return [
             (self._held[path][0], self._stat(path)) if path in self._held else None
             for path in paths
@@ -49,7 +53,7 @@ class Held:
         return [CLOSED if path in LAYOUT.parents() else own for path in paths]
 
     def each(self, requests: Sequence[Any]) -> list[Any]:
-        return [([], None) for _ in requests]
+        return [[] if isinstance(one, rights.WhoAmI) else ([], None) for one in requests]
 
     def go_on(self) -> None:
         return
@@ -67,7 +71,7 @@ def keeps(path: str, nodes: dict[str, tuple[bytes, int, int]]) -> str:
     held = {named(shown): node for shown, node in nodes.items()}
     attempt = cast("Attempt", Held(held))
     (stat,) = attempt.stats([named(path)])
-    return remove._keeps(attempt, LAYOUT, named(path), stat) or ""
+    return remove._keeps(attempt, LAYOUT, named(path), stat, lambda _: None) or ""
 
 
 def record(generation: str) -> bytes:
@@ -113,3 +117,25 @@ def test_of_an_agent_of_a_version_before_records_both_stay(path: str) -> None:
         f"ip-map/{entry_of('9')}": (b"", 200, OWN),
     }
     assert keeps(path, nodes)
+
+
+def of_ids(groups: bytes, *ids: str) -> tuple[Held, list[str | None]]:
+    """Why the records of these ids stay, which have no lease."""
+    gone = {LAYOUT.host(one): (encode(HostRecord()), 1, 0) for one in ids}
+    held = Held({**gone, LAYOUT.setting("groups"): (groups, 1, 0)})
+    doomed = remove.plan(cast("Attempt", held), LAYOUT, list(gone))
+    return held, [one.keeps for one in doomed]
+
+
+def test_groups_are_read_once_for_all_records() -> None:
+    lines = {"db": (GroupLine("a"),)}
+    held, kept = of_ids(encode_groups(Groups(lines, 1)), "a", "b", "c")
+    assert kept == ["whoever registers under that id then is in db", None, None]
+    assert held.read.count(LAYOUT.setting("groups")) == 1
+
+
+def test_no_record_goes_while_the_groups_cannot_be_read() -> None:
+    """Agents may follow the last that could be: whoever took the id would be in there."""
+    for why in of_ids(b"x", "a", "b")[1]:
+        assert why is not None
+        assert "is in a group is not known" in why

@@ -4,8 +4,7 @@ Must never do: delete what ``plan`` did not name, a node that the tree itself co
 registered host's own node unless that is asked for by name.
 """
 
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,17 +13,16 @@ from kazoo.protocol.serialization import Delete
 
 from neti.errors import EntryError, RegistryError
 from neti.model import Member, entry
-from neti.registry.groups import GroupsUnreadable
-from neti.registry.groups import decode as groups_of
 from neti.registry.record import decode
 from neti.registry.untrusted import host_id_text
 from neti.registry.zookeeper import rights
 from neti.registry.zookeeper.calls import Attempt, session_of
+from neti.registry.zookeeper.in_groups import groups_naming
 from neti.registry.zookeeper.layout import Layout, path_of, spelled
 from neti.registry.zookeeper.leases import ANY_VERSION, overlay_named, overlay_of
 from neti.registry.zookeeper.requests import ListWholeNames
 from neti.text import command, printable
-from neti.words import counted, some
+from neti.words import counted
 
 _MOST_BELOW: Final = 100_000
 _TURNS: Final = 5  # whoever goes on making nodes below one that is deleted wins after so many
@@ -58,7 +56,11 @@ def plan(attempt: Attempt, layout: Layout, spellings: Sequence[str]) -> list[Doo
     identities = _identities(attempt)
     held = {subject for scheme, subject in identities if scheme == "x509"}
     above = any(scheme == "super" for scheme, _ in identities)
-    return [_look(attempt, layout, path, held=held, above=above) for path in dict.fromkeys(found)]
+    inherited = groups_naming(attempt, layout)
+    return [
+        _look(attempt, layout, path, inherited, held=held, above=above)
+        for path in dict.fromkeys(found)
+    ]
 
 
 def carry_out(attempt: Attempt, doomed: Sequence[Doomed]) -> int:
@@ -139,7 +141,15 @@ def _identities(attempt: Attempt) -> list[tuple[str, str]]:
     return [] if isinstance(answer, Exception) else answer
 
 
-def _look(attempt: Attempt, layout: Layout, path: str, *, held: set[str], above: bool) -> Doomed:
+def _look(
+    attempt: Attempt,
+    layout: Layout,
+    path: str,
+    inherited: Callable[[str], str | None],
+    *,
+    held: set[str],
+    above: bool,
+) -> Doomed:
     (stat,) = attempt.stats([path])
     if stat is None:
         raise RegistryError(f"there is no node {printable(path)}")
@@ -158,7 +168,7 @@ def _look(attempt: Attempt, layout: Layout, path: str, *, held: set[str], above:
         session=session_of(stat),
         owners=tuple(sorted({str(one.id.id) for one in acls[0] if one.id.scheme == "x509"} - held)),
         below=tuple(reversed(below)),
-        keeps=_keeps(attempt, layout, path, stat)
+        keeps=_keeps(attempt, layout, path, stat, inherited)
         if path not in closed and _as_agents_do(attempt, path, acls[0])
         else None,
         super_only=bool(shut or hidden) and not above,
@@ -201,7 +211,13 @@ def _as_agents_do(attempt: Attempt, path: str, acl: Sequence[Any]) -> bool:
     return not known or bool(known & set(rights.operators(acl)))
 
 
-def _keeps(attempt: Attempt, layout: Layout, path: str, stat: Any) -> str | None:
+def _keeps(
+    attempt: Attempt,
+    layout: Layout,
+    path: str,
+    stat: Any,
+    inherited: Callable[[str], str | None],
+) -> str | None:
     """Whose it is, if it is what a registered host's agent made, or one half of a whole lease."""
     parent, _, name = path.rpartition("/")
     if parent == layout.agents:
@@ -210,7 +226,7 @@ def _keeps(attempt: Attempt, layout: Layout, path: str, stat: Any) -> str | None
             return None
         return f"it is the registration of {printable(name)}"
     if parent == layout.hosts:
-        return _of_a_record(attempt, layout, name) or _named_by_groups(attempt, layout, name)
+        return _of_a_record(attempt, layout, name) or inherited(name)
     if parent == layout.keys:
         return _of_a_key(attempt, layout, path, name)
     if parent == layout.ip_map:
@@ -222,19 +238,6 @@ def _keeps(attempt: Attempt, layout: Layout, path: str, stat: Any) -> str | None
         (data,) = attempt.read([path], unread=set())
         return _of_a_lease(attempt, layout, host_id_text(data or b""), overlay_named(name))
     return None
-
-
-def _named_by_groups(attempt: Attempt, layout: Layout, name: str) -> str | None:
-    """The record of an id that would be anybody's without it, and in a group."""
-    (held,), (of_hosts,) = attempt.nodes([layout.setting("groups")]), attempt.acls([layout.hosts])
-    anybodys = rights.world(of_hosts) & rights.CREATE and not rights.harmful(of_hosts)
-    if held is None or not anybodys:
-        return None
-    try:
-        groups = groups_of(held[0]).naming(name, time.time())
-    except GroupsUnreadable:
-        return None  # nobody follows them
-    return f"whoever registers under that id then is in {some(groups)}" if groups else None
 
 
 def _word(attempt: Attempt, layout: Layout, host_id: str) -> str:
