@@ -94,7 +94,7 @@ def _member_ports(core: Core) -> Iterator[Problem]:
         return
     if core.ports_in_force != stage.record.member_ports:
         yield problem("groups_missing", GROUPS_MISSING)
-    elif stage.ports_lost:
+    elif stage.record.ports_lost:
         yield problem("member_ports_lost", f"{PORTS_LOST} → neti preview, then neti enforce")
     else:
         yield problem("member_ports_wait", f"{PORTS_WAIT} → neti preview, then neti enforce")

@@ -21,13 +21,11 @@ if TYPE_CHECKING:
 
 
 class OwnStage:
-    """Not thread-safe: the loop's thread owns it. ``ports_lost``: ``member_ports`` were in force
-    until this agent began without a record of them."""
+    """Not thread-safe: the loop's thread owns it."""
 
     def __init__(self, core: "Core", record: Record) -> None:
         self._core = core
         self.record = record
-        self.ports_lost = False
 
     @property
     def now(self) -> Stage:
@@ -144,7 +142,6 @@ class OwnStage:
             if decided:
                 core.problems.clear("stage_lost")  # somebody has said again what it should be
             self.record = record
-            self.ports_lost = self.ports_lost and record.member_ports is None
         elif not anew and STAGE_FILE not in core.disk.behind:
             return True
         # A record of a newer version that we do not understand is not overwritten when nobody

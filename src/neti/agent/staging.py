@@ -84,8 +84,7 @@ class Staging:
             core.problems.set("stage_lost", STAGE_LOST[enforced_once])
             log.error("stage_lost", what=STAGE_LOST[enforced_once])
         core.stage.keep(record)
-        core.stage.ports_lost = taken.ports_lost
-        if taken.ports_lost:
+        if record.ports_lost and not before.ports_lost:
             log.error("member_ports_lost", what=PORTS_LOST)
         match taken.source:
             case Source.RELAXED_ON_DISK:

@@ -330,7 +330,8 @@ _KINDS: Final = (
         "member_ports_lost",
         "The record of the stage was lost or cannot be used while the kernel kept members out by "
         "`member_ports`. This host stays enforced, and every member reaches every port of it. It "
-        "is said until the agent restarts, and then `member_ports_wait` is",
+        "is said, over restarts too, until a trial of them is confirmed, `neti relax`, or a file "
+        "by which nobody is kept out",
         "`neti preview`, which names whom they would keep out, then `neti enforce`",
     ),
     _warning(

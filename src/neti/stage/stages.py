@@ -89,7 +89,7 @@ class Record:
     ``relaxed_until``: steady seconds; None: for good; ``relaxed_for``: how many seconds that was
     when it was said. ``requires``: that encryption is required between sites was confirmed, and
     ``member_ports`` those that were, with what the file added since, which is never so on a host
-    that is not ``confirmed``.
+    that is not ``confirmed``. ``ports_lost``: some were, and no record says which.
     """
 
     configured: bool | None = None
@@ -107,6 +107,7 @@ class Record:
     relaxed_for: float | None = None
     requires: bool = False
     member_ports: MemberPorts = None
+    ports_lost: bool = False
 
     @property
     def relaxed(self) -> bool:
@@ -173,8 +174,9 @@ def confirmed(record: Record) -> Record:
     if trial is not None:
         requires = requires or trial.require
         ports = ports if trial.member_ports is None else trial.member_ports
+    lost = record.ports_lost and ports is None
     done = replace(_without_failures(record), confirmed=True, trial=None, retry_at=None)
-    return replace(done, requires=requires, member_ports=ports)
+    return replace(done, requires=requires, member_ports=ports, ports_lost=lost)
 
 
 def unrequired(record: Record) -> Record:
@@ -226,8 +228,7 @@ def allotted(record: Record, ports: MemberPorts) -> Record:
     """``member_ports`` of the configuration were read. What they add is in force at once, where any
     are; what they take away waits, also if an earlier file added it and no trial was of it. A trial
     of others goes on without them."""
-    ports = ports or None
-    trial = record.trial
+    ports, trial = ports or None, record.trial
     if trial is not None and trial.member_ports is not None:
         if same(trial.member_ports, ports):
             record = replace(record, trial=replace(trial, member_ports=ports))  # as it is written
@@ -236,9 +237,10 @@ def allotted(record: Record, ports: MemberPorts) -> Record:
     if record.member_ports is not None:
         in_force = both(record.member_ports, ports) if waits(record, ports) else ports
         record = replace(record, member_ports=in_force)
-    if record.confirmed and record.tried == ("member_ports",) and not waits(record, ports):
-        return _without_failures(record)
-    return record
+    if waits(record, ports):
+        return record
+    over = record.confirmed and record.tried == ("member_ports",)
+    return replace(_without_failures(record) if over else record, ports_lost=False)
 
 
 def unconfirmed(record: Record, why: tuple[str, ...], now: float) -> Record:

@@ -62,12 +62,8 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class TakenUp:
-    """``ports_lost``: the kernel keeps members out by ``member_ports`` that were in force, and no
-    record says by which, so that they are not any more."""
-
     record: Record
     source: Source
-    ports_lost: bool = False
 
 
 def source(found: Found) -> Source:
@@ -103,12 +99,7 @@ def take_up(
     record = taken.record
     if found.requires and found.armed and record.confirmed:
         record = replace(record, requires=True)  # only a confirmation makes the kernel hold that
-    alone = taken.source in (Source.KERNEL_ALONE, Source.KERNEL_NEWER)
-    return TakenUp(
-        unrequired(record) if require is False else record,
-        taken.source,
-        ports_lost=alone and found.narrowed,
-    )
+    return TakenUp(unrequired(record) if require is False else record, taken.source)
 
 
 def _take_up(
@@ -124,7 +115,8 @@ def _take_up(
     if why in (Source.KERNEL_ALONE, Source.KERNEL_NEWER):
         # The configuration says nothing new.
         by: Wisher = "configuration" if reject_all else "command"
-        return TakenUp(Record(configured=reject_all, wished=True, by=by, confirmed=True), why)
+        record = Record(configured=reject_all, wished=True, by=by, confirmed=True)
+        return TakenUp(replace(record, ports_lost=found.narrowed), why)
     if why is Source.RELAXED_ON_DISK and found.relaxed is not None:
         word = found.relaxed
         at = word.at if word.at is not None else now

@@ -417,10 +417,31 @@ def test_a_lost_record_opens_them_and_says_so(fleet: World, torn: bool, ports: M
     situation = Situation(status=box.told(), agent="answers")
     findings = judge(situation, Limits()).findings
     assert [one.level for one in findings if one.text.startswith(PORTS_LOST)] == [Level.CRITICAL]
+    again(fleet, box)
+    assert told(box, "member_ports_lost")[1].startswith(PORTS_LOST)
+    reload(box, WIDER)  # as long as a trial is needed, no file ends it
+    again(fleet, box)
+    assert told(box, "member_ports_lost")[1].startswith(PORTS_LOST)
     box.ask("enforce", wait=True, seconds=60)
     assert told(box, "member_ports_lost") == ("trial", "")
     box.ask("confirm")
     assert told(box, "member_ports_lost") == ("in force", "")
+    again(fleet, box)
+    assert told(box, "member_ports_lost") == ("in force", "")
+
+
+@pytest.mark.parametrize("by", ["file", "relax"])
+def test_a_loss_ends_for_good_with_an_operators_word(fleet: World, by: str) -> None:
+    box = confirmed(fleet)
+    lose(fleet, box, "stage.json", "stage.json.copy", torn=False)
+    assert told(box, "member_ports_lost")[1] != ""
+    if by == "file":
+        reload(box, None)
+        reload(box, DB)
+    else:
+        box.ask("relax")
+    again(fleet, box)
+    assert told(box, "member_ports_lost") == ("waiting", "")
 
 
 def test_a_lost_record_of_what_waited_is_no_loss(fleet: World) -> None:

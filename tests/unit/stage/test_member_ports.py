@@ -154,3 +154,23 @@ def test_on_disk_they_are_read_by_versions_before_and_after() -> None:
     earlier = record_of(held)
     assert (earlier.member_ports, earlier.confirmed) == (None, True)
     assert earlier.trial == trial(None)
+
+
+def test_that_they_were_lost_is_on_disk_until_others_are_confirmed() -> None:
+    found = Found(record=None, armed=True, narrowed=True)
+    lost = take_up(found, reject_all=True, boot="b", monotonic=0.0, now=0.0).record
+    assert lost.ports_lost
+    held = plain(stages.allotted(lost, DB))
+    found = Found(record=record_of(held), armed=True)  # the kernel shows nothing of it any more
+    assert take_up(found, reject_all=True, boot="b", monotonic=1.0, now=1.0).record == lost
+    # A trial of something else says nothing of them, and neither does one that failed.
+    other = stages.confirmed(stages.begun(lost, trial(None, require=True)))
+    assert other.ports_lost
+    assert stages.unconfirmed(stages.begun(lost, trial()), ("why",), 60.0).ports_lost
+    done = stages.confirmed(stages.begun(lost, trial()))
+    assert (done.member_ports, done.ports_lost) == (DB, False)
+    assert not stages.allotted(lost, None).ports_lost
+    # Versions before this one pass over it, and the host stays enforced by what they read.
+    del held["ports_lost"]
+    earlier = record_of(held)
+    assert (earlier.confirmed, earlier.ports_lost) == (True, False)
