@@ -1,7 +1,7 @@
 """Which of many patterns of ids an id fits. Pure.
 
 They are looked for by how they begin and end, so what an id costs does not grow with the number of
-patterns that have one ``*`` and no ``?``. The registry bounds how many others there are
+patterns that have one ``*`` and no ``?``. Commands bound how many others there are
 (``neti.registry.groups``).
 
 Must never do: take long over a pattern, whatever it and the id are.

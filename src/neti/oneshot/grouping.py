@@ -183,7 +183,7 @@ def change(
             trust.check(before, after, name)
             _check_size(before, after, members.values(), now, shrink=shrink)
         done.append(_changed(before, after or before, name, members, now, after is not None))
-        return raw if after is None else encode(after)
+        return raw if after is None else encode(after, before)
 
     if dry_run:
         replaced(registry.setting("groups"))

@@ -13,7 +13,7 @@ Must never do: raise anything but GroupsUnreadable, whatever the text.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable
 from typing import Any, Final
 
 from neti.errors import NetiError, RegistryError
@@ -25,9 +25,15 @@ from neti.text import json_document, printable
 MAX_BYTES: Final = 60_000
 # Patterns in all groups with more than one star, and with a question mark: of these each agent may
 # have to look for all in all ids, and one takes up to 0.7 µs, or 0.2 µs, for an id. The others are
-# looked for by how they begin and end (``neti.fleet.id_patterns``).
+# looked for by how they begin and end (``neti.fleet.id_patterns``). Nothing is written that has
+# more of them than that and than there were. What has more, by a version before or by hand, is
+# read: a host that could not would know no groups, and no command could make them fewer.
 MAX_MANY_STARS: Final = 64
 MAX_QUESTION_MARKS: Final = 256
+_SLOW: Final[tuple[tuple[str, Callable[[str], bool], int], ...]] = (
+    ("more than one '*'", lambda pattern: pattern.count("*") > 1, MAX_MANY_STARS),
+    ("'?'", lambda pattern: "?" in pattern, MAX_QUESTION_MARKS),
+)
 _FORMAT: Final = 1
 _MAX_EDITION: Final = 1 << 53
 _MAX_UNTIL: Final = 1 << 40  # Unix seconds; far beyond what a calendar can show
@@ -39,7 +45,7 @@ class GroupsUnreadable(RegistryError):
 
 
 class GroupsTooLong(NetiError):
-    """The registry would not hold it, or agents would not follow it."""
+    """The registry would not hold it, or it would take each agent long to follow it."""
 
 
 class EditionsUsedUp(NetiError):
@@ -66,8 +72,8 @@ def decode(raw: bytes | None) -> Groups:
         ) from wrong
 
 
-def encode(groups: Groups) -> bytes:
-    """Raises GroupsTooLong, EditionsUsedUp."""
+def encode(groups: Groups, before: Groups | None = None) -> bytes:
+    """``before``: what it takes the place of. Raises GroupsTooLong, EditionsUsedUp."""
     if groups.edition > _MAX_EDITION:
         raise EditionsUsedUp(
             f"the groups in the registry have edition {_MAX_EDITION}, which is the last that there "
@@ -82,11 +88,7 @@ def encode(groups: Groups) -> bytes:
         "judged": groups.judged,
         "groups": lines,
     }
-    for kind, number, most in _too_many(groups.lines):
-        raise GroupsTooLong(
-            f"all groups together would have {number:,} patterns with {kind}, and agents follow at "
-            f"most {most}: nothing was changed\n→ patterns with one '*' and no '?', or ids"
-        )
+    _check_slow(groups, before)
     raw = json.dumps(document, separators=(",", ":")).encode()
     if len(raw) > MAX_BYTES:
         raise GroupsTooLong(
@@ -109,8 +111,6 @@ def _groups(held: Any) -> Groups:
     if not isinstance(listed, dict):
         raise _Wrong("has no groups")
     every = {_name(name): _lines(name, lines) for name, lines in listed.items()}
-    for kind, number, most in _too_many(every):
-        raise _Wrong(f"has {number:,} patterns with {kind}, and {most} is the most")
     return Groups(
         every,
         _edition(held.get("edition", 0), "edition"),
@@ -119,16 +119,17 @@ def _groups(held: Any) -> Groups:
     )
 
 
-def _too_many(lines: Mapping[str, tuple[GroupLine, ...]]) -> Iterator[tuple[str, int, int]]:
-    """Kinds of patterns of which there are more than agents follow: how many, and how many they
-    follow."""
-    every = [line.pattern for of in lines.values() for line in of]
-    stars = sum(one.count("*") > 1 for one in every)
-    marks = sum("?" in one for one in every)
-    if stars > MAX_MANY_STARS:
-        yield "more than one '*'", stars, MAX_MANY_STARS
-    if marks > MAX_QUESTION_MARKS:
-        yield "'?'", marks, MAX_QUESTION_MARKS
+def _check_slow(groups: Groups, before: Groups | None) -> None:
+    for kind, is_slow, most in _SLOW:
+        number, had = (
+            sum(is_slow(line.pattern) for of in lines.values() for line in of)
+            for lines in (groups.lines, before.lines if before else {})
+        )
+        if number > max(most, had):
+            raise GroupsTooLong(
+                f"all groups together would have {number:,} patterns with {kind}, and {most} is "
+                "the most: nothing was changed\n→ patterns with one '*' and no '?', or ids"
+            )
 
 
 def _judged(value: Any) -> tuple[int, ...]:

@@ -207,6 +207,21 @@ def test_what_no_version_of_this_kind_wrote_is_left_alone(
     assert registry.setting("groups") == b'{"format":2}'
 
 
+def test_too_many_slow_patterns_of_a_version_before_can_become_fewer(
+    config: Path, registry: EmbeddedRegistry
+) -> None:
+    many = tuple(GroupLine(f"x-{number:03}-?") for number in range(300))
+    raw = encode(Groups({"db": many}), Groups({"db": many}))
+    registry.edit_setting("groups", lambda _: raw)
+    done = run(config, "remove", "db", "x-000-?")
+    assert done.exit_code == 0, done.output
+    assert held(registry).lines["db"] == many[1:]
+    refused = run(config, "add", "db", "x-999-?")
+    assert refused.exit_code == 1
+    assert "300 patterns with '?', and 256 is the most" in refused.stderr
+    assert held(registry).lines["db"] == many[1:]
+
+
 def test_after_the_last_edition_there_is_no_other(config: Path, registry: EmbeddedRegistry) -> None:
     """Nobody could read it again."""
     last = Groups({"db": (GroupLine("db-1"),)}, 1 << 53)
