@@ -255,16 +255,14 @@ def _show(settings: Settings, seen: Seen, asked: _Asked) -> None:
     words = seen.words(pinned)
     rows = seen.rows(words)
     refuse_unknown_site(choice.site, [*settings.sites, *(row["site"] for row in rows)])
-    awaited = [row for row in seen.away if row["state"] != "never seen"]
+    now = time.time()
     if asked.required:
-        _gate(
-            [row for row in rows if choice.may_concern(row)],
-            [row for row in awaited if choice.may_concern(row)],
-            asked.required,
-            asked.excepted,
-            attendance.unmet_by_the_fleet(rows, seen.strict, asked.required),
-            as_json=style == "json",
-        )
+        awaited = [row for row in seen.away if row["state"] != "never seen"]
+        concerned, gone = ([r for r in of if choice.may_concern(r, now)] for of in (rows, awaited))
+        if (said := not_their_own(seen.not_own)) is not None:
+            say(f"neti: {said}", err=True)
+        whole = attendance.unmet_by_the_fleet(rows, seen.strict, asked.required)
+        _gate(concerned, gone, asked, whole, now)
         return
     chosen = [row for row in rows if choice.takes(row)]
     away = [row for row in seen.away if choice.takes_away(row)]
@@ -291,7 +289,7 @@ def _show(settings: Settings, seen: Seen, asked: _Asked) -> None:
         unused,
         not_their_own(seen.not_own),
     )
-    for said in (missing, *odd, *sentences(chosen, time.time())):
+    for said in (missing, *odd, *sentences(chosen, now)):
         if said is not None:
             say(f"neti: {said}", err=True)
     if seen.skipped_count:
@@ -311,21 +309,20 @@ def _print_totals(key: str, counted_by: list[dict[str, Any]], style: str) -> Non
 def _gate(
     rows: list[Row],
     away: list[Row],
-    required: tuple[Required, ...],
-    excepted: tuple[str, ...],
+    asked: _Asked,
     whole: list[str],
-    *,
-    as_json: bool,
+    now: float,
 ) -> None:
     """Exits with 1 unless everybody meets all of it. ``whole``: what is missing of no one host."""
+    required, excepted = asked.required, asked.excepted
     everybody = {row["id"] for row in (*rows, *away)}
     unknown = set(excepted) - everybody
     if unknown:
         raise click.UsageError(f"--except: no host that has been here is {some(unknown)}")
     total = len(everybody - set(excepted))
-    found = attendance.unmet(rows, away, required)
+    found = attendance.unmet(rows, away, required, now)
     found = [(host_id, why) for host_id, why in found if host_id not in excepted]
-    if as_json:
+    if asked.style == "json":
         unmet = [{"id": host_id, "why": why} for host_id, why in found]
         told = {"required": list(required), "known": total, "unmet": unmet, "fleet": whole}
         print_json(told)

@@ -8,10 +8,10 @@ import click
 from neti.fleet import attendance
 from neti.fleet.attendance import Required, lasting, moment
 from neti.fleet.listing import Row
+from neti.fleet.selecting import OLD, off_by
 from neti.model.labels import LABEL_KEY, is_value
 from neti.words import some
 
-_OLD: Final = 720.0  # seconds: an agent that works writes every ten minutes
 _FEW: Final = 5
 
 
@@ -59,20 +59,20 @@ def key_asked(_context: click.Context, option: click.Parameter, given: str | Non
 
 def sentences(rows: Sequence[Row], now: float) -> Iterator[str]:
     """What operators did to hosts, and who has not been heard of, in a line each."""
-    for what, of in (("down", "down"), ("relaxed", "relaxed")):
-        those = [row for row in rows if row.get(of) is not None]
+    for word in ("down", "relaxed"):
+        those = [row for row in rows if row.get(word) is not None]
         if those:
-            yield f"{what}: {some([_order(row, of) for row in those], _FEW)}"
-    silent = [
-        f"{row['id']} {lasting(now - row['written'])} ago"
-        for row in rows
-        if row.get("written") is not None and now - row["written"] > _OLD
-    ]
+            yield f"{word}: {some([_order(row, word) for row in those], _FEW)}"
+    off = [(row["id"], age) for row in rows if (age := off_by(row, now)) is not None]
+    silent = [f"{host_id} {lasting(age)} ago" for host_id, age in off if age > 0]
     if silent:
         yield (
-            f"not heard of for longer than agents are silent: {some(silent, _FEW)}: what is shown "
-            "of these hosts is that old"
+            f"said nothing for more than {lasting(OLD)}: {some(silent, _FEW)}: what is shown of "
+            "these hosts is that old"
         )
+    ahead = [f"{host_id} by {lasting(-age)}" for host_id, age in off if age < 0]
+    if ahead:
+        yield f"their clocks are ahead of this machine's: {some(ahead, _FEW)}"
 
 
 def not_their_own(ids: Collection[str]) -> str | None:

@@ -12,6 +12,7 @@ from ipaddress import IPv4Address
 from typing import Final, Literal
 
 from neti.fleet.listing import Row, said_of_itself
+from neti.fleet.selecting import off_by
 from neti.model.problem_codes import OUT_OF_STEP
 from neti.registry.detail import ABLE, Document
 from neti.words import counted, some
@@ -166,17 +167,26 @@ def moment(seconds: float) -> str:
 
 
 def unmet(
-    rows: Sequence[Row], away: Sequence[Row], required: Collection[Required]
+    rows: Sequence[Row], away: Sequence[Row], required: Collection[Required], now: float
 ) -> list[tuple[str, str]]:
     """Each host that does not meet all requirements, by id, with the reasons. A host that is not
-    there, or does not say, meets none."""
+    there, or does not say, or has not for long, meets none. ``now``: Unix seconds."""
     found = [(row["id"], _in_words(row)) for row in away]
     for row in rows:
+        if (age := off_by(row, now)) is not None:
+            found.append((row["id"], f"does not say how it is now: {_off(age)}"))
+            continue
         # Two requirements may fail for one reason, which is said once.
         reasons = dict.fromkeys(w for one in REQUIRED if one in required for w in _unmet(row, one))
         if reasons:
             found.append((row["id"], ", ".join(reasons)))
     return sorted(found)
+
+
+def _off(age: float) -> str:
+    if age > 0:
+        return f"what it said last is {lasting(age)} old"
+    return f"what it said last is from the future by {lasting(-age)}, so one clock is wrong"
 
 
 def _unmet(row: Row, required: Required) -> Iterator[str]:

@@ -12,6 +12,7 @@ from neti.fleet.listing import Row, shown_stage
 
 UNKNOWN: Final = "?"
 BY_ITSELF: Final = ("site", "stage", "state", "version")  # besides labels
+OLD: Final = 720.0  # seconds: an agent that works writes every ten minutes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,12 +51,13 @@ class Choice:
         somewhere = self.site is None or row["site"] in (self.site, None)
         return somewhere and self.state in (None, row["state"]) and not self.of_what_hosts_say
 
-    def may_concern(self, row: Row) -> bool:
+    def may_concern(self, row: Row, now: float) -> bool:
         """For a gate: whether the host is among those asked about, or may be, because it does not
-        say."""
+        say, or has not for long. ``now``: Unix seconds."""
         if self.site is not None and row["site"] not in (self.site, None):
             return False
-        return not says_labels(row) or self._has_labels(row)
+        says = says_labels(row) and off_by(row, now) is None
+        return not says or self._has_labels(row)
 
     def _has_labels(self, row: Row) -> bool:
         labels = row.get("labels") or {}
@@ -65,6 +67,15 @@ class Choice:
 def says_labels(row: Row) -> bool:
     """Whether its agent is of a version that tells labels, and tells."""
     return row.get("written") is not None
+
+
+def off_by(row: Row, now: float) -> float | None:
+    """How old what the host says is, in seconds, where no agent that works lets it become so old;
+    below 0: it comes from the future, so that its age is not known. None: it is as it should be, or
+    its agent is of a version that does not tell."""
+    written = row.get("written")
+    age = 0.0 if written is None else now - written
+    return age if abs(age) > OLD else None
 
 
 def value_of(row: Row, key: str) -> str:
@@ -78,8 +89,8 @@ def value_of(row: Row, key: str) -> str:
 
 def totals(rows: Sequence[Row], key: str) -> list[dict[str, Any]]:
     """For each value of a label (empty: the host has none; "?": nobody knows), or of one of
-    ``BY_ITSELF``: how many hosts, how many in each stage or state, how many with a problem, how
-    many that do not say."""
+    ``BY_ITSELF``: how many hosts, how many in each stage or state ("?": those that do not say), how
+    many with a problem."""
     by: dict[str, list[Row]] = {}
     for row in rows:
         by.setdefault(value_of(row, key), []).append(row)
