@@ -43,7 +43,7 @@ def _ports(_context: click.Context, _option: click.Parameter, text: str | None) 
     show_default=True,
     metavar="SECONDS",
     help="How long each member may take. Where large packets are lost, the search for the largest "
-    "that passes comes to that.",
+    "that passes comes to that; with --ports, the 1.5 s in which it connects to this host.",
 )
 @click.option(
     "--ports",
@@ -72,9 +72,9 @@ def verify(
     With --ports, each line has both ends of one member and port. First, whether the member reaches
     the port of this host: what came of a connection that its agent made, and what this host's rules
     say, as 'neti explain' does. Then what came of a connection from here to the same port of the
-    member. "refused" means that nothing listens, "silent" that something drops. Where rules and
-    fact disagree, that comes first, with the next step. UDP ports are not tried. Exit code 1 if any
-    disagree; 3 if it is not known of some.
+    member. "refused" means that nothing listens, or that a rule rejects; "silent", that something
+    drops. Where rules and fact disagree, that comes first, with the next step. UDP ports are not
+    tried. Exit code 1 if any disagree; 3 if it is not known of some.
 
     \b
     Examples:

@@ -15,7 +15,7 @@ _DRAWN_EACH: Final = 100  # members
 _UDP: Final = "not asked: a UDP port need not answer"
 _OUTWARD: Final[Mapping[str, str]] = {
     "answered": "answered",
-    "refused": "refused (nothing listens there)",
+    "refused": "refused (nothing listens there, or a rule rejects)",
     "silent": "silent",
     "unreachable": "unreachable",
 }

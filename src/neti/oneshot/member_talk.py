@@ -181,7 +181,9 @@ def _answer(line: bytes, there: int = 0, back: int = 0) -> Answer:
 
 
 def _dialled(said: object) -> Mapping[int, Outcome] | None:
-    """Raises ValueError."""
-    if not isinstance(said, dict):
+    """None: it says nothing of it. Raises ValueError, KeyError, TypeError."""
+    if said is None:
         return None
+    if not isinstance(said, dict):
+        raise TypeError(_STRANGE)
     return {int(port): OUTCOMES[word] for port, word in list(said.items())[:AT_MOST]}

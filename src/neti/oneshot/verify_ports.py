@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from neti.agent.dialling import AT_MOST, Outcome, dial
+from neti.agent.dialling import AT_MOST, SECONDS, Outcome, dial
 from neti.errors import NetiError
 from neti.host.listeners import listeners, with_owners
 from neti.model.settings import Settings
@@ -28,6 +28,7 @@ _PAIRS: Final = 500
 _SOCKETS: Final = 512  # of this process at once
 _WORKERS: Final = 128
 _NO_HELP: Final = "its agent is of a version before, which connects to nobody"
+_LEFT_OUT: Final = "its agent's answer leaves this port out"
 _UNKNOWN_THERE: Final = "its agent does not know this host at the address from which it was asked"
 
 # The agent's answer to "explain_many".
@@ -86,7 +87,8 @@ class PortsVerified:
 @dataclass(frozen=True, slots=True)
 class Asked:
     """``itself``, ``members``: as this host's agent tells them. ``ids``: of these members only;
-    empty: of all. ``timeout``: seconds that a member's agent may take."""
+    empty: of all. ``timeout``: seconds that a member's agent may take, beside those in which it
+    connects to this host."""
 
     settings: Settings
     itself: Status
@@ -182,7 +184,8 @@ class _Checking:
         try:
             outward = dial(member["overlay"], tcp)
             begin = asking(self.asked.itself.id, tcp)
-            answer = talk(member["overlay"], verify_port, self.asked.timeout, begin=begin)
+            seconds = self.asked.timeout + SECONDS
+            answer = talk(member["overlay"], verify_port, seconds, begin=begin)
         except (OSError, NoAnswer) as error:
             why = explained(error, verify_port)
             return _Facts(outward, unknown=f"its agent cannot be asked: {why}")
@@ -205,7 +208,7 @@ class _Checking:
                 row = replace(
                     row,
                     inward=inward,
-                    unknown=facts.unknown or ("" if inward else _NO_HELP),
+                    unknown=facts.unknown or ("" if inward else _LEFT_OUT),
                     outward=outcome,
                     milliseconds=round(seconds * 1000, 2) if outcome == "answered" else None,
                 )

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from neti.agent.dialling import Outcome
+from neti.agent.dialling import SECONDS, Outcome
 from neti.cli import cli
 from neti.control import client
 from neti.model.document import plain
@@ -33,6 +33,7 @@ class Fleet:
         self.outward: dict[str, Outcome] = {"app-1": "refused", "web-1": "silent"}
         self.silent: set[str] = set()
         self.helps = True
+        self.left_out: set[int] = set()  # ports that no member's answer names
         self.asked: list[int] = []  # how many members in each question to the agent
         self.dialled: list[str] = []
         self._lock, self._now, self.most = threading.Lock(), 0, 0
@@ -84,14 +85,16 @@ class Fleet:
             self._now -= len(ports)
         return found
 
-    def talk(self, overlay: str, *_: Any, begin: bytes) -> Said:
+    def talk(self, overlay: str, _port: int, seconds: float, *, begin: bytes) -> Said:
         host_id = self._at(overlay)
-        if host_id in self.silent:
+        takes = SECONDS if self.inward.get(host_id) == "silent" else 0.0
+        if host_id in self.silent or seconds <= takes:
             raise TimeoutError
         said = json.loads(begin)
         assert said["id"] == "db-1"
         outcome = self.inward.get(host_id, "answered")
-        dialled = dict.fromkeys(said["dial"], outcome) if self.helps else None
+        named = [port for port in said["dial"] if port not in self.left_out]
+        dialled = dict.fromkeys(named, outcome) if self.helps else None
         return Said(host_id, "10.0.0.5", 1500, 1500, dialled)
 
     def _at(self, overlay: str) -> str:
@@ -125,7 +128,7 @@ def test_both_ends_of_each_member_are_in_one_line(fleet: Fleet, run: Run) -> Non
     assert here == "5432/tcp of db-1 (stage: enforced): no socket of this host waits there"
     assert app == (
         "app-1 → here 5432/tcp: answered; admitted, rule True · here → app-1: refused (nothing "
-        "listens there)"
+        "listens there, or a rule rejects)"
     )
     assert web == "web-1 → here 5432/tcp: silent; kept out, rule False · here → web-1: silent"
     assert count == (
@@ -157,6 +160,19 @@ def test_what_is_not_known_is_no_success(fleet: Fleet, run: Run) -> None:
         "5432", "nobody-1", code=3
     )
     assert "db-1 → here 5432/tcp: not known, it is this host itself" in run("5432", "db-1", code=3)
+
+
+def test_the_time_in_which_a_member_connects_is_waited_too(fleet: Fleet, run: Run) -> None:
+    """Where it is kept out, that takes as long as it may."""
+    for row in run("5432", "--timeout", "0.1", "--json")["rows"]:
+        assert (row["inward"], row["unknown"]) == (fleet.inward[row["id"]], "")
+
+
+def test_an_answer_that_leaves_a_port_out_is_no_earlier_version(fleet: Fleet, run: Run) -> None:
+    fleet.left_out = {80}
+    found = {(row["id"], row["port"]): row for row in run("80,5432", "--json", code=3)["rows"]}
+    assert found["app-1", 80]["unknown"] == "its agent's answer leaves this port out"
+    assert (found["app-1", 80]["inward"], found["app-1", 5432]["inward"]) == (None, "answered")
 
 
 def test_where_it_depends_on_the_address_nothing_disagrees(fleet: Fleet, run: Run) -> None:

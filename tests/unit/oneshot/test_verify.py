@@ -18,7 +18,7 @@ from neti.cli import cli
 from neti.control import client
 from neti.model.document import plain
 from neti.monitoring.encryption import Encryption
-from neti.oneshot.member_talk import _answer
+from neti.oneshot.member_talk import NoAnswer, _answer
 
 GOOD = b'{"id": "b", "seen_from": "127.0.0.1"}\n' + bytes(TRANSFER_BYTES)
 SAYS = {
@@ -197,6 +197,14 @@ def test_an_answer_is_typed_or_refused(line: bytes) -> None:
     except ValueError:
         return
     assert answer.id.isascii()
+
+
+@pytest.mark.parametrize("dialled", ['"x"', "[]", "0", "false", '{"80": "x"}', '{"80": []}'])
+def test_nonsense_of_what_came_of_ports_is_no_answer_of_an_earlier_version(dialled: str) -> None:
+    said = '{"id": "a", "seen_from": "10.0.0.1"'
+    assert _answer(f"{said}}}".encode()).dialled is None
+    with pytest.raises(NoAnswer):
+        _answer(f'{said}, "dialled": {dialled}}}'.encode())
 
 
 def test_where_neti_is_down_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
