@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner, Result
 from tests.support.zookeeper import SecureWorld
 from tests.zookeeper.test_admission import Operator, register
+from tests.zookeeper.test_in_the_way import SUBNET, make
 
 from neti.aws import lease_gc
 from neti.aws.terminated import Lease
@@ -146,6 +147,26 @@ def test_a_record_of_an_id_in_a_group_is_removed_only_by_force(
     assert owner(secure, "b")
     assert operator.run(*remove, "--force").exit_code == 0
     assert not owner(secure, "b")
+
+
+def test_an_id_whose_record_no_operator_may_write_is_moved_from_only_if_that_is_meant(
+    secure: SecureWorld, operator: Operator
+) -> None:
+    """The record is deleted with the move. One that operators may write stays its owner's."""
+    came_and_left(secure, "c", 3)
+    make(secure.open_as("host-b"), "hosts/b")
+    secure.open_as("host-b").acquire("b", SUBNET)
+    assert group(operator, "set", "db", "b", "c").exit_code == 0
+    asked = lease(operator, "move", "b", "a")
+    assert asked.exit_code == 1
+    assert "b would be nobody's without its lease: group db has a line for it" in asked.stderr
+    assert owner(secure, "b")
+    meant = lease(operator, "move", "b", "a", "--yes", "--json")
+    assert json.loads(meant.stdout)["still_in"] == ["db"]
+    assert not owner(secure, "b")
+    plain = lease(operator, "move", "c", "a", "--json")
+    assert json.loads(plain.stdout)["still_in"] == []
+    assert owner(secure, "c")
 
 
 def test_with_admission_an_id_stays_its_owners_and_nobody_inherits(

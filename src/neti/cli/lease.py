@@ -24,7 +24,7 @@ from neti.errors import NetiError, RegistryUnavailable
 from neti.host import caller
 from neti.model.settings import Settings
 from neti.oneshot.fleet_release import tell_everybody
-from neti.oneshot.grouping import heirs, left_behind
+from neti.oneshot.grouping import heirs, heirs_of_moved, left_behind
 from neti.oneshot.registered import heard_of, leases, registered_of
 from neti.registry import OperatorRegistry
 from neti.registry.leases import DamagedLease
@@ -192,7 +192,8 @@ def move(old: str, new: str, config: Path, as_json: bool, force: bool, yes: bool
     Refused while OLD is registered. If nobody has heard of NEW, it may be misspelt, so this asks
     first; without a terminal it needs --yes. The lease belongs to the certificate that NEW's record
     belongs to; admit NEW first where it was never here. Groups go by ids: those of OLD that NEW is
-    not in are named.
+    not in are named. Where admission is off, and OLD has no record that stays, it asks first if a
+    group may have a line for OLD, because whoever registers under it next is in there.
 
     \b
     Example:
@@ -206,16 +207,25 @@ def move(old: str, new: str, config: Path, as_json: bool, force: bool, yes: bool
                 f"address of {old} all the same?",
                 yes=yes,
             )
+        named = heirs_of_moved(settings, registry, old, time.time())
+        if (risk := named.risk(old)) is not None:
+            consent(
+                f"{old} would be nobody's without its lease: {risk}. Move it all the same?", yes=yes
+            )
         overlay, former = registry.move(old, new, force=force)
         behind = _left_behind(registry, old, new)
-        # Its record was deleted where operators may not write it.
-        ownerless = old not in registry.records([old])
-        named = heirs(settings, registry, [old] if ownerless else [], time.time())
     caller.note("lease move", overlay=overlay, old=old, new=new, freed=former, force=force)
     if as_json:
         freed = str(former) if former is not None else None
         print_json(
-            {"overlay": str(overlay), "from": old, "to": new, "freed": freed, "not_in": behind}
+            {
+                "overlay": str(overlay),
+                "from": old,
+                "to": new,
+                "freed": freed,
+                "not_in": behind,
+                "still_in": named.still_in(old),
+            }
         )
         return
     say(f"{overlay} now belongs to {new}, no longer to {old}")

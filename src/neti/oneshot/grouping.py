@@ -101,22 +101,28 @@ class Heirs:
     by_certificate: bool
     unread: str = ""
 
-    def refusal(self, host_id: str) -> NetiError | None:
-        """Why its lease is not to be released as long as this is so; None: it may be."""
+    def risk(self, host_id: str) -> str | None:
+        """Whom the id would let into a group, as a sentence without its end; None: nobody."""
         groups = self.groups.get(host_id, ())
         if not self.by_certificate or not (groups or self.unread):
             return None
-        if self.unread:
-            return NetiError(
-                f"{host_id} was not released: whether a group has a line for it is not known, and "
-                "admission is off, so the first certificate that registers under that id may be in "
-                f"there: {self.unread}"
-            )
-        return NetiError(
-            f"{host_id} was not released: {_having(groups)} a line for it, and admission is off, "
-            "so the first certificate that registers under that id would be in there\n"
-            + "\n".join(_out_of(host_id, groups))
+        which = (
+            "whether a group has a line for it is not known"
+            if self.unread
+            else f"{_having(groups)} a line for it"
         )
+        may = f"may be in there: {self.unread}" if self.unread else "would be in there"
+        return (
+            f"{which}, and admission is off, so the first certificate that registers under that id "
+            f"{may}"
+        )
+
+    def refusal(self, host_id: str) -> NetiError | None:
+        """Why its lease is not to be released as long as this is so; None: it may be."""
+        if (risk := self.risk(host_id)) is None:
+            return None
+        steps = _out_of(host_id, self.groups.get(host_id, ()))
+        return NetiError("\n".join([f"{host_id} was not released: {risk}", *steps]))
 
     def still_in(self, host_id: str) -> tuple[str, ...] | None:
         """Groups that name it; None: it is not known."""
@@ -149,6 +155,14 @@ def heirs(
         return Heirs({}, by_certificate, str(error))  # agents may follow the last that they could
     named = {host_id: groups.naming(host_id, now) for host_id in ids}
     return Heirs({host_id: held for host_id, held in named.items() if held}, by_certificate)
+
+
+def heirs_of_moved(settings: Settings, registry: OperatorRegistry, old: str, now: float) -> Heirs:
+    """As ``heirs``, before the lease of ``old`` goes to another id: if its record stays, it is its
+    owner's."""
+    if _stays_owned(registry, old):
+        return Heirs({}, settings.registry_tls is not None)
+    return heirs(settings, registry, [old], now)
 
 
 def _having(groups: Collection[str]) -> str:
@@ -302,3 +316,12 @@ def _needs_admission(registry: OperatorRegistry) -> bool:
     return isinstance(registry, ZooKeeperRegistry) and registry.inspect(
         lambda attempt, layout: has_rights(attempt, layout) and needs_admission(attempt, layout)
     )
+
+
+def _stays_owned(registry: OperatorRegistry, host_id: str) -> bool:
+    from neti.registry.zookeeper.leases import keeps_record
+    from neti.registry.zookeeper.registry import ZooKeeperRegistry
+
+    if isinstance(registry, ZooKeeperRegistry):
+        return registry.inspect(lambda attempt, layout: keeps_record(attempt, layout, host_id))
+    return host_id in registry.records([host_id])

@@ -1,5 +1,7 @@
 """``neti release --fleet`` and ``neti lease release``: what they write, and what they say."""
 
+import json
+from dataclasses import replace
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -7,7 +9,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from neti.cli import cli
+from neti.config import load
 from neti.model.groups import GroupLine, Groups
+from neti.model.settings import RegistryTLS
 from neti.registry.embedded.registry import EmbeddedRegistry
 from neti.registry.groups import encode
 from neti.registry.release import decode
@@ -131,3 +135,23 @@ def test_groups_that_cannot_be_read_keep_no_address_from_moving(
     assert done.exit_code == 0, done.output
     assert registry.lease_of("web-1") == before
     assert "whether web-1 is in the groups of db-1 is not known" in done.stderr
+
+
+@pytest.mark.parametrize("readable", [True, False])
+def test_an_id_that_becomes_nobodys_by_a_move_is_asked_about_first(
+    readable: bool, registry: EmbeddedRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has no record, and a group has a line for it, or may have one."""
+    files = RegistryTLS(ca=tmp_path, cert=tmp_path, key=tmp_path)
+    monkeypatch.setattr("neti.cli.lease.load", lambda p: replace(load(p), registry_tls=files))
+    groups = encode(Groups({"db": (GroupLine("db-1"),)}, 1)) if readable else b"x"
+    registry.edit_setting("groups", lambda _: groups)
+    before = registry.lease_of("db-1")
+    asked = run(tmp_path, "lease", "move", "db-1", "web-1")
+    assert asked.exit_code == 1
+    which = "group db has a line" if readable else "whether a group has a line for it is not known"
+    assert f"db-1 would be nobody's without its lease: {which}" in asked.stderr
+    assert registry.lease_of("db-1") == before
+    done = run(tmp_path, "lease", "move", "db-1", "web-1", "--yes", "--json")
+    assert json.loads(done.stdout)["still_in"] == (["db"] if readable else None)
+    assert registry.lease_of("web-1") == before

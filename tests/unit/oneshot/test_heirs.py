@@ -11,7 +11,7 @@ from neti.aws.terminated import Lease
 from neti.config import load
 from neti.model.groups import GroupLine, Groups
 from neti.model.settings import RegistryTLS, Settings
-from neti.oneshot.grouping import heirs
+from neti.oneshot.grouping import heirs, heirs_of_moved
 from neti.registry.groups import encode
 from neti.registry.memory import MemoryRegistry, MemoryServer
 
@@ -71,3 +71,16 @@ def test_what_no_group_names_may_go(settings: Settings, registry: MemoryRegistry
     assert found.refusal("web-3") is None
     assert (found.still_in("web-3"), found.still_in("db-1")) == ((), ("db",))
     assert found.left("web-3") == []
+
+
+def test_who_has_a_record_stays_its_owners_when_its_lease_moves(
+    settings: Settings, registry: MemoryRegistry
+) -> None:
+    server = MemoryServer(rights=True)
+    server.admit("web-3", "host-a", IPv4Network("192.168.0.0/24"))
+    owned = MemoryRegistry(server, owner="operator-chief")
+    for one in (owned, registry):
+        one.change_setting("groups", encode(Groups({"db": (GroupLine("web-3"),)}, 1)))
+    assert heirs_of_moved(settings, owned, "web-3", 0.0).risk("web-3") is None
+    nobodys = heirs_of_moved(settings, registry, "web-3", 0.0)
+    assert (nobodys.risk("web-3") or "").startswith("group db has a line for it")

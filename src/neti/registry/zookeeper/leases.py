@@ -215,8 +215,7 @@ class Leases:
         of_hosts, acl = attempt.acls([self._layout.hosts, path], unread=set())
         record = decode(held[0]) if held is not None else None
         unlock = self._give_up_key(attempt, host_id, record.key) if record is not None else []
-        known = set(rights.operators(of_hosts))
-        writes = rights.world(acl) & rights.WRITE or known & set(rights.operators(acl))
+        writes = _operators_write(of_hosts, acl)
         if writes and not (unpins and rights.world(of_hosts) & rights.CREATE):
             if record == HostRecord():
                 return []
@@ -298,6 +297,20 @@ def overlay_named(name: str) -> IPv4Address | None:
     never be taken for the node of that address."""
     found = overlay_of(name.encode(errors="replace"))
     return found if found is not None and str(found) == name else None
+
+
+def keeps_record(attempt: Attempt, layout: Layout, host_id: str) -> bool:
+    """Whether the id has a record that stays when its lease moves: otherwise it is nobody's."""
+    path = layout.host(host_id)
+    (stat,) = attempt.stats([path])
+    of_hosts, acl = attempt.acls([layout.hosts, path], unread=set())
+    return stat is not None and _operators_write(of_hosts, acl)
+
+
+def _operators_write(of_hosts: rights.Rights, acl: rights.Rights) -> bool:
+    """Whether operators may write a record with these rights."""
+    known = set(rights.operators(of_hosts))
+    return bool(rights.world(acl) & rights.WRITE or known & set(rights.operators(acl)))
 
 
 def _node(path: str, data: bytes, acl: list[Any]) -> Create:
