@@ -98,9 +98,7 @@ def next_edition(
 
 
 def _kept(lines: Lines, now: float) -> Lines:
-    return tuple(
-        line for line in lines if line.until is None or line.until > now - _KEPT_AFTER_ITS_END
-    )
+    return tuple(line for line in lines if not line.has_ended(now - _KEPT_AFTER_ITS_END))
 
 
 def _of(groups: Groups, name: str) -> Lines:

@@ -57,10 +57,7 @@ class Groups:
         return tuple(
             name
             for name, lines in sorted(self.lines.items())
-            if any(
-                line.pattern == host_id and (line.until is None or line.until > now)
-                for line in lines
-            )
+            if any(line.pattern == host_id and not line.has_ended(now) for line in lines)
         )
 
 

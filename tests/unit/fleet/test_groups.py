@@ -126,24 +126,53 @@ class Tried(list[Any]):
         return super().__iter__()
 
 
-@pytest.mark.parametrize("kind", ["i-{:05x}*", "*{:05x}", "i-0*{:05x}", "i-{0:05x}*{0:05x}"])
+def costs(patterns: dict[str, Any]) -> int:
+    """Looks and tries for 50 ids."""
+    made = IdPatterns(patterns)
+    made._ends = Looked({head: Looked(held) for head, held in made._ends.items()})
+    made._others = Looked({head: Tried(held) for head, held in made._others.items()})
+    Looked.count = 0
+    for one in range(50):
+        list(made.of(f"i-{one:017x}"))
+    return Looked.count
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "i-{:05x}*",
+        "*{:05x}",
+        "i-0*{:05x}",
+        "i-{0:05x}*{0:05x}",
+        "i-{:05x}?*",
+        "i-{:05x}????????????",
+        "i-{:05x}*a*",
+    ],
+)
 def test_what_an_id_costs_does_not_grow_with_the_patterns(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An agent of 16,000 members looks for all of them in all ids."""
-
-    def costs(number: int) -> int:
-        patterns = IdPatterns({kind.format(one): one for one in range(number)})
-        patterns._ends = Looked({head: Looked(held) for head, held in patterns._ends.items()})
-        patterns._others = Looked({head: Tried(held) for head, held in patterns._others.items()})
-        Looked.count = 0
-        for one in range(50):
-            list(patterns.of(f"i-{one:017x}"))
-        return Looked.count
-
     monkeypatch.setattr(Looked, "count", 0)
-    assert 0 < costs(10) <= costs(1000) <= 3 * 50
-    assert costs(1000) == costs(3500)
+    few, many, more = (
+        costs({kind.format(one): one for one in range(number)}) for number in (10, 1000, 3500)
+    )
+    assert 0 < few <= many <= 3 * 50
+    assert many == more
+
+
+@pytest.mark.parametrize("kind", ["?{:05x}", "?{:05x}*", "*{:05x}*", "*a*{:05x}"])
+def test_those_that_have_no_beginning_are_tried_once_for_each_group(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How many they are, is bounded where they are written."""
+    monkeypatch.setattr(Looked, "count", 0)
+    for groups in (["db"], ["db", "web", "mail"]):
+        few, many = (
+            costs({kind.format(one): groups[one % len(groups)] for one in range(number)})
+            for number in (10, 256)
+        )
+        assert few == many <= (2 + len(groups)) * 50
 
 
 def test_what_a_member_costs_does_not_grow_with_the_groups() -> None:
