@@ -10,13 +10,14 @@ Must never do: raise because of what another host wrote, or hand on what cannot 
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, astuple, dataclass, field, replace
 from hashlib import sha256
 from typing import Any, Final
 
 from neti.model.entry import HOST_ID
 from neti.model.labels import NO_LABELS, Labels, readable
+from neti.model.problem_codes import OUT_OF_STEP
 from neti.text import printable
 
 FORMAT: Final = 1  # a key never changes its meaning; whatever means something else has another name
@@ -107,20 +108,37 @@ class Document:
 
 
 def encode(document: Document) -> bytes:
-    """At most 4 KiB: each part is bounded as the reader bounds it, and ``left`` gets what room is
-    left."""
-    written = _encoded(document)
-    while len(written) > _MOST_BYTES and document.left:
-        document = replace(document, left=document.left[:-1])
-        written = _encoded(document)
+    """Less than 4 KiB: each part is bounded as the reader bounds it, and what matters least gives
+    way: ``left``, its last first; who is behind ``relaxed`` and ``down``; the host's name.
+
+    Labels and codes never do: a gate goes by them, and would pass over a host that keeps one to
+    itself."""
+    written = b""
+    for shorter in _ever_shorter(document):
+        written = _encoded(shorter)
+        if len(written) <= _MOST_BYTES:
+            break
     return written
+
+
+def _ever_shorter(document: Document) -> Iterator[Document]:
+    yield document
+    while document.left:
+        # Where none has room it is not said, which is not the same as that there is none.
+        document = replace(document, left=document.left[:-1] or None)
+        yield document
+    for order in ("relaxed", "down"):
+        if (said := getattr(document, order)) is not None:
+            document = replace(document, **{order: replace(said, by="")})
+            yield document
+    yield replace(document, name="")
 
 
 def _encoded(document: Document) -> bytes:
     plain = {
         **{key: getattr(document, key) for key in Document.__slots__},
         "name": printable(document.name, _MAX_NAME),
-        "problems": None if document.problems is None else document.problems[:MAX_CODES],
+        "problems": None if document.problems is None else _gravest(document.problems),
         "labels": dict(readable(dict(document.labels))),
         "down": _plain(document.down),
         "relaxed": _plain(document.relaxed),
@@ -128,7 +146,13 @@ def _encoded(document: Document) -> bytes:
         "left": None if document.left is None else [astuple(one) for one in document.left],
     }
     said = {key: value for key, value in plain.items() if value not in (None, "", {})}
-    return json.dumps({"format": FORMAT, **said}, ensure_ascii=False).encode(errors="replace")
+    text = json.dumps({"format": FORMAT, **said}, ensure_ascii=False, separators=(",", ":"))
+    return text.encode(errors="replace")
+
+
+def _gravest(codes: Iterable[str]) -> list[str]:
+    """As many as a reader takes, first those that keep a host from being in step."""
+    return sorted(codes, key=lambda code: (code not in OUT_OF_STEP, code))[:MAX_CODES]
 
 
 def _plain(order: Order | None) -> dict[str, Any] | None:

@@ -6,12 +6,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.support.agents import Box, World, world
 
 from neti.agent.told import Reload
+from neti.model.labels import MOST_LABELS, MOST_VALUE_BYTES, is_value, readable
+from neti.model.problem_codes import OUT_OF_STEP
 from neti.model.said import Said
 from neti.registry import detail
-from neti.registry.detail import MAX_LEFT, Document, Hurts, Left, Order
+from neti.registry.detail import MAX_CODES, MAX_LEFT, Document, Hurts, Left, Order
 from neti.registry.memory import MemoryRegistry
 from neti.state import marks
 
@@ -193,38 +197,111 @@ def test_in_a_large_fleet_a_change_waits_for_its_turn(
     assert said(one).stage == "down"
 
 
+# A quote and a backslash take two bytes each in JSON; then letters of one to four bytes, and one
+# that is shown as an escape.
+HOSTILE = ['"', "\\", "a", "\N{LATIN SMALL LETTER E WITH ACUTE}", WIDE, "\U0001f525", "\u2028"]
+LARGEST = Document(
+    pid=2**32 - 1,
+    version="1" * 32,
+    installed="source",
+    stage="s" * 16,
+    encryption="e" * 16,
+    tunnel_port=65_535,
+    member_ports="m" * 16,
+    gateways="a" * 12,
+    openings=2**32 - 1,
+    config_read=2**37,
+    config_unread=2**37,
+    hurts=Hurts(ports=2**32, sources=2**32),
+    left=(Left(to="i" * 40, port="65535/udplite", calls=2**32, last=2**37),) * MAX_LEFT,
+    written=2**37,
+)
+CODES = tuple(
+    sorted(
+        f"{n:02}".translate({48 + d: 97 + d for d in range(10)}) + "c" * 30
+        for n in range(MAX_CODES)
+    )
+)
+
+
 def test_the_largest_document_has_less_than_4_kib() -> None:
-    """And is read as it was written."""
+    """And is read as it was written. What matters least gives way, the largest part of it first;
+    what a gate goes by never."""
     order = Order(by=WIDE * 64, at=2**37, until=2**37)
-    whole = Document(
-        name=WIDE * 64,
-        pid=2**32 - 1,
-        version="1" * 32,
-        installed="source",
-        stage="s" * 16,
-        problems=tuple(f"{n:02}".replace("0", "a").replace("1", "b") + "c" * 30 for n in range(99)),
-        encryption="e" * 16,
-        tunnel_port=65_535,
-        member_ports="m" * 16,
-        gateways="a" * 12,
-        down=order,
-        relaxed=order,
-        labels={f"l{number:031}": "v" * 64 for number in range(99)},
-        config_read=2**37,
-        config_unread=2**37,
-        hurts=Hurts(ports=2**32, sources=2**32),
-        left=(Left(to="i" * 40, port="65535/udplite", calls=2**32, last=2**37),) * MAX_LEFT,
-        written=2**37,
+    whole = replace(LARGEST, name=WIDE * 64, problems=CODES, down=order, relaxed=order)
+    labels = {f"l{number:031}": "v" * 64 for number in range(99)}
+    read = detail.decode(detail.encode(replace(whole, labels=labels)))
+    assert read.down == order
+    assert read.name == whole.name
+    assert len(read.labels) == MOST_LABELS
+    read = detail.decode(detail.encode(whole))
+    assert whole.left is not None
+    assert read.left  # as many as have room
+    assert read == replace(whole, left=whole.left[: len(read.left)])
+
+
+@pytest.mark.parametrize("letter", HOSTILE)
+def test_no_letter_makes_it_larger(letter: str) -> None:
+    order = Order(by=letter * 64, at=2**37, until=2**37)
+    value = letter * (MOST_VALUE_BYTES // len(letter.encode()))
+    labels = {f"l{number:031}": value for number in range(MOST_LABELS)}
+    whole = replace(
+        LARGEST, name=letter * 64, problems=CODES, down=order, relaxed=order, labels=labels
     )
     written = detail.encode(whole)
     assert len(written) < 4096
     read = detail.decode(written)
-    assert read.down == read.relaxed == order
-    assert len(read.labels) == 16
-    assert read.hurts == whole.hurts
-    assert read.left  # as many as have room
-    assert whole.left is not None
-    assert read.left == whole.left[: len(read.left)]
+    assert read.labels == (labels if is_value(value) else {})
+    assert read.problems == CODES
+    assert read.left != ()  # none has room, or some have: but never that there is none
+    kept = (read.relaxed, read.down, read.hurts, read.written)
+    assert [one is not None for one in kept] == [True] * 4
+    assert _bare(read) == _bare(replace(whole, labels=read.labels))
+
+
+def _bare(document: Document) -> Document:
+    return replace(document, name="", left=None, down=None, relaxed=None)
+
+
+LONG = st.sampled_from(HOSTILE).map(lambda letter: letter * (64 // len(letter.encode())))
+TEXTS = LONG | st.text(st.sampled_from(HOSTILE), max_size=70)
+
+
+@given(
+    names=st.tuples(TEXTS, TEXTS, TEXTS),
+    most=LONG,
+    others=st.lists(TEXTS, max_size=5),
+    codes=st.sampled_from([MAX_CODES, 1, 0]),
+    left=st.integers(0, MAX_LEFT),
+)
+def test_whatever_a_host_is_called_its_document_has_less_than_4_kib(
+    names: tuple[str, str, str], most: str, others: list[str], codes: int, left: int
+) -> None:
+    assert LARGEST.left is not None
+    values = [*others, *[most] * MOST_LABELS][:MOST_LABELS]
+    labels = {f"l{number:031}": value for number, value in enumerate(values)}
+    whole = replace(
+        LARGEST,
+        name=names[0],
+        down=Order(by=names[1]),
+        relaxed=Order(by=names[2]),
+        labels=labels,
+        problems=CODES[:codes],
+        left=LARGEST.left[:left],
+    )
+    written = detail.encode(whole)
+    assert len(written) < 4096
+    read = detail.decode(written)
+    assert read.labels == readable(labels)
+    assert read.problems == CODES[:codes]
+    assert (read.left == ()) is (left == 0)
+
+
+def test_of_many_problems_those_are_told_that_keep_a_host_from_being_in_step() -> None:
+    """Else it would pass a gate by having more of them than are told."""
+    assert max(OUT_OF_STEP) > "b"
+    read = detail.decode(detail.encode(Document(problems=(*CODES, max(OUT_OF_STEP)))))
+    assert max(OUT_OF_STEP) in (read.problems or ())
 
 
 def test_what_another_host_says_is_no_free_text() -> None:
