@@ -235,6 +235,9 @@ def _ask_anew(settings: Settings) -> None:
         progress()
     if answered is not None and answered.silent:
         say(f"neti: not answered: {some(answered.silent)}", err=True)
+    if answered is not None and answered.unseen:
+        said = "do not say when they wrote, so nobody sees whether they answer"
+        say(f"neti: {said}: {some(answered.unseen)}", err=True)
 
 
 def _watch(settings: Settings, asked: _Asked) -> None:

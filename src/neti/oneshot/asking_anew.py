@@ -4,27 +4,31 @@ Must never do: wait for ever, or change anything but that word.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from neti.fleet.pace import asked_within
 from neti.model.settings import Settings
-from neti.oneshot.registered import read
+from neti.oneshot.documents import told_by
+from neti.oneshot.registered import entries
 from neti.registry import OperatorRegistry
 
 _LONGER: Final = 12.0  # seconds beyond the agents' own time: a look of theirs, and the way
 _LOOKS: Final = 20
 _LEAST: Final = 1.0
+_A_SECOND: Final = 1.0  # documents say to the second when they were written
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answered:
-    """``asked``: hosts that say when they wrote; ``silent``: of these, who has not written since.
-    ``within``: seconds that agents take at most."""
+    """``asked``: members that say when they wrote; ``silent``: of these, who has not written since;
+    ``unseen``: the other members: they do not say when, as those of earlier versions, so nobody
+    sees whether they answer. ``within``: seconds that agents take at most."""
 
     asked: int
     silent: frozenset[str]
+    unseen: frozenset[str]
     within: float
 
 
@@ -35,19 +39,26 @@ def ask_anew(
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Answered]:
-    """After each look how many have answered; ends when all have, or when time is up. Whether a
-    host has answered is seen by its own time, which need not be ours."""
-    before = _written(settings, registry)
+    """At once, and after each look, how many have answered; ends when all have, or when time is up.
+    Whether a host has answered is seen by its own time, which need not be ours: so nobody is asked
+    in the second in which it may have written. One that is gone does not answer."""
+    believed = entries(settings, registry)
+    before = _written(registry, believed)
+    sleep(_A_SECOND)
     registry.change_setting("asked", str(time.time_ns()).encode())
-    within = asked_within(len(before))
-    begun, left = clock(), set(before)
-    while left and clock() - begun < within + _LONGER:
+    # As the agents reckon it, who know of all members.
+    within = asked_within(len(believed))
+    unseen, left = frozenset(believed.keys() - before.keys()), set(before)
+    begun = clock()
+    while True:
+        yield Answered(asked=len(before), silent=frozenset(left), unseen=unseen, within=within)
+        if not left or clock() - begun >= within + _LONGER:
+            return
         sleep(max(_LEAST, within / _LOOKS))
-        now = _written(settings, registry)
-        left = {host_id for host_id in left if now.get(host_id) == before[host_id]}
-        yield Answered(asked=len(before), silent=frozenset(left), within=within)
+        now = _written(registry, {host_id: believed[host_id] for host_id in left})
+        left = {i for i in left if now.get(i, before[i]) == before[i]}
 
 
-def _written(settings: Settings, registry: OperatorRegistry) -> dict[str, int]:
-    told = read(settings, registry).told
+def _written(registry: OperatorRegistry, believed: Mapping[str, str | None]) -> dict[str, int]:
+    told, _ = told_by(registry, believed)
     return {i: document.written for i, document in told.items() if document.written is not None}

@@ -26,7 +26,8 @@ from neti.identity.preflight import registry_addresses
 from neti.model import IPAddress, Member, entry
 from neti.model.settings import Settings
 from neti.oneshot.away import PATIENCE, absent, stale_seconds
-from neti.registry import OperatorRegistry, detail
+from neti.oneshot.documents import told_by
+from neti.registry import OperatorRegistry
 from neti.registry.detail import Document
 from neti.registry.drained import as_read
 from neti.registry.record import HostRecord
@@ -120,8 +121,17 @@ def believed(settings: Settings, registry: OperatorRegistry) -> dict[str, str]:
     """By host id the entry that every agent believes by ranges, lease and generation, whether or
     not a record vouches for it."""
     fleet, _, _ = _judged(settings, registry, by_records=False)
-    found = {host_id: entry_of(fleet, host_id) for host_id in fleet.members}
-    return {host_id: name for host_id, name in found.items() if name is not None}
+    return {host_id: name for host_id, name in _entries(fleet).items() if name is not None}
+
+
+def entries(settings: Settings, registry: OperatorRegistry) -> dict[str, str | None]:
+    """By id the entry of each member; None: it is not known by which of several it is believed."""
+    fleet, _, _ = _judged(settings, registry)
+    return _entries(fleet)
+
+
+def _entries(fleet: Fleet) -> dict[str, str | None]:
+    return {host_id: entry_of(fleet, host_id) for host_id in fleet.members}
 
 
 def entry_of(fleet: Fleet, host_id: str) -> str | None:
@@ -289,24 +299,7 @@ def _judged(
     fleet.snapshot(registry.names(), now=0.0)
     answer(fleet, owners, registry.records, registry.made)
     # Only of those who are members: whoever fills that folder makes no command read it.
-    return fleet, owners, _told(registry, fleet)
-
-
-def _told(registry: OperatorRegistry, fleet: Fleet) -> tuple[dict[str, Document], frozenset[str]]:
-    """What members say of themselves; and of whom somebody else says something: a document that
-    does not go with the session of the host's entry. Anybody may make one of a host that is away,
-    and after that its own agent cannot."""
-    details = registry.details(fleet.members)
-    entries = {one.host_id: entry_of(fleet, one.host_id) for one in details}
-    sessions = registry.sessions(name for name in entries.values() if name is not None)
-    own, others = dict[str, Document](), set[str]()
-    for one in details:
-        session = sessions.get(entries[one.host_id] or "")
-        if session is None or session == one.session:  # None: it is gone meanwhile
-            own[one.host_id] = detail.decode(one.document)
-        else:
-            others.add(one.host_id)
-    return own, frozenset(others)
+    return fleet, owners, told_by(registry, _entries(fleet))
 
 
 def _by_id(leases: Mapping[ipaddress.IPv4Address, str]) -> dict[str, ipaddress.IPv4Address]:
