@@ -158,7 +158,7 @@ def _fleet(
     path = request.memory or settings.table_files_path / MEMORY
     memory = fleet_memory.load(path)
     with registry_of(settings) as registry:
-        told = registered.read(settings, registry)
+        told = registered.read(settings, registry, documents=False)
     fleet = _Fleet({}, memory, path)
     for group in found:
         site = request.site or _site_of(group, settings)

@@ -13,8 +13,8 @@ from neti.registry.detail import Document
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registered:
     """What the registry says. ``told``: by host id, what a host says about itself ("version",
-    "stage"). ``skipped``: entries that agents ignore, with the reason. ``present``: ids with an
-    entry, ignored or not."""
+    "stage"), if that was read. ``skipped``: entries that agents ignore, with the reason.
+    ``present``: ids with an entry, ignored or not."""
 
     members: Mapping[str, Member]
     told: Mapping[str, Document]

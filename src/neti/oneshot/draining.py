@@ -34,7 +34,7 @@ def drain(
     """``on``: drained from now on; otherwise it is used again. Raises NetiError where that would
     leave its site without one, or nobody calls it a gateway."""
     # As agents judge: an entry alone makes no gateway that they would go by.
-    members = registered.read(settings, registry).members
+    members = registered.read(settings, registry, documents=False).members
     done: list[Drained] = []
 
     def edit(raw: bytes | None) -> bytes | None:

@@ -59,7 +59,7 @@ def look(
 ) -> Seen:
     """At all groups, or the lines of one. ``now``: Unix seconds. Raises GroupsUnreadable."""
     groups = decode(registry.setting("groups"))
-    fleet = registered.read(settings, registry)
+    fleet = registered.read(settings, registry, documents=False)
     members = fleet.members
     lines = groups.lines if name is None else {name: groups.lines.get(name, ())}
     ids = _named(line for of in lines.values() for line in of if not line.has_ended(now))
@@ -184,7 +184,7 @@ def change(
     dry_run: bool = False,
 ) -> Changed:
     """Raises NetiError, and then nothing has been changed."""
-    fleet = registered.read(settings, registry)
+    fleet = registered.read(settings, registry, documents=False)
     members, ids = fleet.members, _ids(edit, registry, name)
     held = registry.records(ids)
     trust = _Trust.of(settings, registry, frozenset(held))

@@ -73,13 +73,15 @@ class Seen:
         return [{**row, "gateway": self.gateways.get(row["id"])} for row in made]
 
 
-def read(settings: Settings, registry: OperatorRegistry) -> Registered:
-    """Members by the agents' own judgement; reads, changes nothing."""
-    fleet, leases, (told, _) = _judged(settings, registry)
+def read(settings: Settings, registry: OperatorRegistry, *, documents: bool = True) -> Registered:
+    """Members by the agents' own judgement; reads, changes nothing. ``documents``: and what they
+    say of themselves, which costs as much again."""
+    fleet, leases = _judged(settings, registry)
+    told, _ = told_by(registry, _entries(fleet)) if documents else ({}, None)
     return Registered(
         members=dict(fleet.members),
         told=told,
-        leases=_of_known(registry, fleet, leases),
+        leases=_known_and_expected(registry, fleet, leases)[0],
         # All of them: of whom is not named it would be said that it has no agent.
         skipped=_all_skipped(fleet),
         present=frozenset(map(id_of, fleet.names)),
@@ -94,15 +96,9 @@ def unregistered(
     Who everybody is, the leases tell, and this host's agent, where there is one: a registry that
     was wiped knows nothing of those who are held because of it.
     """
-    fleet, leases, _ = _judged(settings, registry)
-    known = set(asked) or {*_of_known(registry, fleet, leases), *_lost_here(settings)}
+    fleet, leases = _judged(settings, registry)
+    known = set(asked) or {*_known_and_expected(registry, fleet, leases)[0], *_lost_here(settings)}
     return frozenset(known - fleet.members.keys())
-
-
-def _of_known(
-    registry: OperatorRegistry, fleet: Fleet, leases: Mapping[ipaddress.IPv4Address, str]
-) -> dict[str, ipaddress.IPv4Address]:
-    return _known_and_expected(registry, fleet, leases)[0]
 
 
 def _known_and_expected(
@@ -120,13 +116,13 @@ def _known_and_expected(
 def believed(settings: Settings, registry: OperatorRegistry) -> dict[str, str]:
     """By host id the entry that every agent believes by ranges, lease and generation, whether or
     not a record vouches for it."""
-    fleet, _, _ = _judged(settings, registry, by_records=False)
+    fleet, _ = _judged(settings, registry, by_records=False)
     return {host_id: name for host_id, name in _entries(fleet).items() if name is not None}
 
 
 def entries(settings: Settings, registry: OperatorRegistry) -> dict[str, str | None]:
     """By id the entry of each member; None: it is not known by which of several it is believed."""
-    fleet, _, _ = _judged(settings, registry)
+    fleet, _ = _judged(settings, registry)
     return _entries(fleet)
 
 
@@ -155,7 +151,8 @@ def heard_of(
 
 def contested_names(settings: Settings, registry: OperatorRegistry) -> list[str]:
     """A sentence for each name that several members want, by the rules of listings."""
-    fleet, leases, (told, _) = _judged(settings, registry)
+    fleet, leases = _judged(settings, registry)
+    told, _ = told_by(registry, _entries(fleet))
     words = Words(taken=_taken(settings), leases=leases, pinned={})
     return [*contests(listing.rows(fleet.members, told, words=words), words)]
 
@@ -218,7 +215,8 @@ def seen(
     """
     try:
         with registry_of(settings) as registry:
-            fleet, leases, (told, not_own) = _judged(settings, registry)
+            fleet, leases = _judged(settings, registry)
+            told, not_own = told_by(registry, _entries(fleet))
             known, expected = _known_and_expected(registry, fleet, leases)
             drained = as_read(registry.setting("drained"))
     except RegistryUnavailable as away:
@@ -287,7 +285,7 @@ def _member(told: dict[str, Any]) -> Member:
 
 def _judged(
     settings: Settings, registry: OperatorRegistry, *, by_records: bool = True
-) -> tuple[Fleet, Mapping[ipaddress.IPv4Address, str], tuple[dict[str, Document], frozenset[str]]]:
+) -> tuple[Fleet, Mapping[ipaddress.IPv4Address, str]]:
     """``by_records``: as strict agents do, where an operator said that they are to be strict."""
     strict = by_records and is_strict(registry.setting("strict"))
     fleet = Fleet(
@@ -298,8 +296,7 @@ def _judged(
     owners = registry.leases()
     fleet.snapshot(registry.names(), now=0.0)
     answer(fleet, owners, registry.records, registry.made)
-    # Only of those who are members: whoever fills that folder makes no command read it.
-    return fleet, owners, told_by(registry, _entries(fleet))
+    return fleet, owners
 
 
 def _by_id(leases: Mapping[ipaddress.IPv4Address, str]) -> dict[str, ipaddress.IPv4Address]:

@@ -134,9 +134,9 @@ def test_of_two_who_drain_the_last_two_at_once_one_is_refused(
 ) -> None:
     read = registered.read
 
-    def meanwhile(*given: Any) -> Registered:
+    def meanwhile(*given: Any, **more: Any) -> Registered:
         registry.change_setting("drained", b"1 gw-2")
-        return read(*given)
+        return read(*given, **more)
 
     register(registry, 1)
     with closing(EmbeddedRegistry(tmp_path / "registry.db")) as other:
