@@ -263,7 +263,7 @@ def list_groups(config: Path, as_json: bool) -> None:
 @config_option
 @json_option
 def show(name: str, config: Path, as_json: bool) -> None:
-    """Show the lines of a group, whom each takes in, and the members that are in it.
+    """Show the lines of a group, whom each takes in, and its members.
 
     An id that nobody has, because no host was ever registered under it or its lease was released,
     is named as that, and so is a pattern that fits nobody.
