@@ -17,8 +17,9 @@ from typing import Any, Final
 
 from tests.support.packet_model import Packet, Table
 
-from neti.agent.explaining import HERE, Asked
+from neti.agent.explaining import Asked
 from neti.agent.kept_out import peers_at
+from neti.agent.named import HERE
 from neti.dataplane import Dataplane
 from neti.dataplane.memory import MemoryDataplane
 from neti.dataplane.reconciler import Connections, Reconciler

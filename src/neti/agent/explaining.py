@@ -5,11 +5,10 @@ Reads, changes nothing.
 """
 
 from collections.abc import Iterator, Mapping
-from ipaddress import ip_address
-from typing import Final
 
 from neti.agent.core import Core
-from neti.agent.kept_out import ADDRESSES, packed, peers_at
+from neti.agent.kept_out import peers_at
+from neti.agent.named import HERE, Named, address_of, addresses_of, is_own
 from neti.agent.preview import refused_of
 from neti.control.server import Request
 from neti.errors import NetiError
@@ -18,25 +17,10 @@ from neti.model import IPAddress, Member
 from neti.model.document import plain
 from neti.monitoring.explained import Answer, Pair
 from neti.ruleset.member_ports import Proto
-from neti.ruleset.reach import elements_of
 from neti.ruleset.set_names import SetName
 from neti.stage.explain import Explained, Known, explain
 from neti.stage.kept_out import Peer
 from neti.stage.shadow import parse_port
-from neti.text import printable
-
-HERE: Final = "here"
-
-
-def addresses(core: Core, name: str) -> list[IPAddress]:
-    """From which a member, or an address, comes to this host. A member's overlay address stands for
-    it. Raises NetiError for a name that is neither."""
-    return list(_addresses(core, name))
-
-
-def judged(core: Core, source: IPAddress, proto: Proto, port: int) -> Explained:
-    """Whether a first packet from there gets in."""
-    return Asked(core, proto, port).judged(source)
 
 
 def answer(core: Core, request: Request) -> None:
@@ -54,10 +38,12 @@ def answer_many(core: Core, request: Request) -> None:
     members = core.members.fleet.members
     ids = [one for one in said.get("ids", ()) if one in members]
     ports = [parse_port(one) for one in said.get("ports", ())]
-    sources = {one.packed for host_id in ids for one in _addresses(core, host_id)}
+    sources = {one.packed for host_id in ids for one in addresses_of(core, members[host_id])}
     peers = peers_at(core, sources)
     pairs = [
-        Asked(core, "udp" if proto == "udp" else "tcp", number, peers).known(host_id, HERE)
+        Asked(core, "udp" if proto == "udp" else "tcp", number, peers).known(
+            host_id, HERE, members[host_id]
+        )
         for host_id in ids
         for proto, number in ports
     ]
@@ -89,7 +75,8 @@ class Asked:
             )
         return known
 
-    def known(self, source: str, dest: str) -> Pair:
+    def known(self, source: str, dest: str, member: Member | None = None) -> Pair:
+        """``member``: whose id ``source`` is, whatever it looks like; None: as people write it."""
         here = is_own(self._core, dest)
         return Pair(
             source=source,
@@ -98,15 +85,17 @@ class Asked:
             port=self._port,
             here=here,
             stage=self._core.stage.word,
-            answers=tuple(self._answers(source)) if here else (),
+            answers=tuple(self._answers(source, member)) if here else (),
             notes=() if here else tuple(self._elsewhere(source, dest)),
         )
 
-    def _answers(self, source: str) -> Iterator[Answer]:
-        if is_own(self._core, source):
+    def _answers(self, source: str, member: Member | None) -> Iterator[Answer]:
+        core = self._core
+        if is_own(core, source) if member is None else member.id == core.host.id:
             yield self._answer(None)
             return
-        for address in _addresses(self._core, source):
+        named = Named(core).addresses(source) if member is None else addresses_of(core, member)
+        for address in named:
             yield self._answer(address)
 
     def _answer(self, address: IPAddress | None) -> Answer:
@@ -176,52 +165,9 @@ class Asked:
             yield f"this host reaches {dest} by the road: {road} ('neti verify {member.id}')"
 
 
-def is_own(core: Core, name: str) -> bool:
-    """Whether this host itself is meant."""
-    host, overlay = core.host, core.members.overlay
-    own = (host.private, *((host.public,) if host.public else ()), *host.more)
-    address = _address(name)
-    if address is not None and address.is_loopback:
-        return True
-    return name in {HERE, host.id, str(overlay), *map(str, own)}
-
-
 def _member(core: Core, name: str) -> Member | None:
-    members = core.members.fleet.members
-    if name in members:
-        return members[name]
-    address = _address(name)
+    members, address = core.members.fleet.members, address_of(name)
     if address is None:
-        return None
+        return members.get(name)
     found = peers_at(core, {address.packed}).get(address.packed, ())
     return members.get(found[0].id) if found else None
-
-
-def _addresses(core: Core, name: str) -> Iterator[IPAddress]:
-    """From which it comes to this host. A member's overlay address stands for it. Raises
-    NetiError."""
-    members, address = core.members.fleet.members, _address(name)
-    by_overlay = (one for one in members.values() if one.overlay == address)
-    member = members.get(name) or next(by_overlay, None)
-    if member is None:
-        if address is None:
-            raise NetiError(
-                f"{printable(name)!r} is no member that this host knows, and no address\n"
-                "→ 'neti fleet' lists the members"
-            )
-        yield address
-        return
-    host, sites, road = core.host, core.settings.sites, core.members.road_of(member)
-    found = {
-        packed(element.key)
-        for element in elements_of(member, host=host, sites=sites, road=road)
-        if element.where in ADDRESSES
-    }
-    yield from map(ip_address, sorted(found))
-
-
-def _address(text: str) -> IPAddress | None:
-    try:
-        return ip_address(text)
-    except ValueError:
-        return None

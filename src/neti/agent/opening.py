@@ -12,11 +12,14 @@ from typing import Any, Final
 
 from neti import log
 from neti.agent.core import Core
-from neti.agent.explaining import addresses, is_own, judged
+from neti.agent.explaining import Asked
+from neti.agent.kept_out import peers_at
 from neti.agent.kernel import Kernel
+from neti.agent.named import Named, addresses_of, is_own
 from neti.control.server import Request
 from neti.errors import NetiError
 from neti.fleet.attendance import moment
+from neti.model import Member
 from neti.model.document import plain
 from neti.model.openings import MOST, Opening
 from neti.model.settings import IPNetwork
@@ -28,6 +31,7 @@ from neti.words import some
 # Seconds between two looks whether one has ended. The kernel's clock stands still while the machine
 # sleeps, and this one does not.
 _LOOK_AT_MOST: Final = 10.0
+_NOTES: Final = 10  # at most, of those for whom the opening changes nothing
 _IN_SHADOW: Final = (
     "nobody is kept out of this host today, because it is in shadow: this counts once it is "
     "enforced, as far as there is time left by then"
@@ -117,8 +121,9 @@ class OpeningPorts:
         named = list(dict.fromkeys(said.get("sources") or ()))
         if not (0 < first <= last and named and "proto" in said and "seconds" in said):
             raise NetiError("a port, a source and a time are needed: nothing is opened without end")
+        who = Named(core)
         for name in named:
-            for source, member in self._sources(name):
+            for source, member in self._sources(who, name):
                 yield Opening(
                     source=source,
                     proto=said["proto"],
@@ -131,39 +136,31 @@ class OpeningPorts:
                     member=member,
                 )
 
-    def _sources(self, name: str) -> list[tuple[IPNetwork, str]]:
-        """Networks, and the member that each was found by. Raises NetiError."""
+    def _sources(self, who: Named, name: str) -> list[tuple[IPNetwork, str]]:
+        """Networks, and the id of the member that each was found by. Raises NetiError."""
         if "/" in name:
             return [(_usable(name), "")]
         if is_own(self._core, name):
             raise NetiError(f"{printable(name)} is this host itself, which is never kept out")
-        members = self._core.members.fleet.members
-        if name not in members and (group := self._of_group(name)) is not None:
-            found = [pair for host_id in group for pair in self._of_one(host_id)]
+        if (group := who.group(name)) is not None:
+            others = (one for one in group if one.id != self._core.host.id)
+            found = [pair for one in others for pair in self._by_member(one)]
             if not found:
                 raise NetiError(
                     f"nobody who could come to this host is in group {name}\n→ neti group list"
                 )
             return found
-        return self._of_one(name)
-
-    def _of_one(self, name: str) -> list[tuple[IPNetwork, str]]:
-        found = [_usable(str(one)) for one in addresses(self._core, name)]
-        if not found:
+        if (member := who.member(name)) is None:
+            return [(_usable(str(one)), "") for one in who.addresses(name)]
+        if not (found := self._by_member(member)):
             raise NetiError(
-                f"member {name} has no address by which it could come to this host\n"
+                f"member {member.id} has no address by which it could come to this host\n"
                 "→ 'neti verify' says by which road members are reached"
             )
-        itself = [str(one.network_address) for one in found] == [name]
-        return [(one, "" if itself else name) for one in found]
+        return found
 
-    def _of_group(self, name: str) -> list[str] | None:
-        """Ids of those who are in it now; None: there is no such group."""
-        groups = self._core.grouping.every()
-        if name not in groups.needed:
-            return None
-        everybody = self._core.members.fleet.members.values()
-        return sorted(one.id for one in everybody if name in groups.of(one))
+    def _by_member(self, member: Member) -> list[tuple[IPNetwork, str]]:
+        return [(_usable(str(one)), member.id) for one in addresses_of(self._core, member)]
 
     def _is_meant(self, one: Opening, said: dict[str, Any]) -> bool:
         if "first" in said and (one.first, one.last, one.proto) != (
@@ -186,14 +183,24 @@ class OpeningPorts:
         core = self._core
         if core.stage.now is Stage.SHADOW:
             yield _IN_SHADOW
-        for one in new:
-            if one.source.prefixlen != one.source.max_prefixlen:
-                continue
-            found = judged(core, one.source.network_address, one.proto, one.first)
-            if found.lasts:
-                yield f"{one.to} gets in to {one.first}/{one.proto} without this too: {found.by}"
-            elif not found.admitted:
-                yield f"{one.to} does NOT get in to {one.first}/{one.proto} even so: {found.by}"
+        alone = [one for one in new if one.source.prefixlen == one.source.max_prefixlen]
+        # One look at the fleet for all of them: this is the agent's loop.
+        peers = peers_at(core, {one.source.network_address.packed for one in alone})
+        said: dict[tuple[bool, str], list[str]] = {}
+        for one in alone:
+            address = one.source.network_address
+            found = Asked(core, one.proto, one.first, peers).judged(address)
+            if found.lasts or not found.admitted:
+                by = found.by.removesuffix(f", which holds {address}")
+                said.setdefault((found.lasts, by), []).append(one.to)
+        port = f"{new[0].first}/{new[0].proto}"
+        for (lasts, by), whom in list(said.items())[:_NOTES]:
+            verb = ("gets", "does NOT get") if len(whom) == 1 else ("get", "do NOT get")
+            how = f"{verb[0]} in to {port} without this too"
+            yield f"{some(whom, 5)} {how if lasts else f'{verb[1]} in to {port} even so'}: {by}"
+        if len(said) > _NOTES:
+            rest = sum(map(len, list(said.values())[_NOTES:]))
+            yield f"something like this is so of {rest} more: 'neti explain' says what"
 
     # --- time ---
 

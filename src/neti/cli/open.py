@@ -94,7 +94,8 @@ def open_(
 
     A member's id, or a group, means the addresses from which they come to this host as it is now:
     who gets another address, or joins the group later, is not meant. 0.0.0.0/0 and ::/0 mean
-    everybody.
+    everybody. What is written as an address is one, whatever ids members have; a name that is both
+    a member's id and a group's is refused.
 
     When it ends, new connections are refused, where this host is enforced; those that are
     established go on, as for open_ports. What encryption requires stays required.

@@ -6,10 +6,12 @@ from dataclasses import replace
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from tests.support.agents import Box, World, world
 
+from neti.agent import explaining, kept_out, opening
 from neti.clock import ManualClock
 from neti.dataplane.memory import MemoryDataplane
 from neti.model.groups import GroupLine, Groups, MemberPort
@@ -256,6 +258,61 @@ def test_a_member_means_the_addresses_by_which_it_comes(fleet: World) -> None:
     assert "203.0.113.7 . tcp . 5432" in box.elements("opening4_32")
 
 
+def registered_as(fleet: World, host_id: str, number: int = 66) -> Box:
+    """A member that chose this id itself."""
+    box = fleet.box(number)
+    box.host = replace(box.host, id=host_id)
+    box.start()
+    fleet.settle()
+    return box
+
+
+def test_what_is_written_as_an_address_is_never_the_id_of_a_member(fleet: World) -> None:
+    """Members choose their ids themselves."""
+    box = started(fleet)
+    registered_as(fleet, STRANGER)
+    registered_as(fleet, "10.0.0.2", 67)
+    assert STRANGER in box.running.core.members.fleet.members
+    (opened,) = opens(box)["result"]["opened"]
+    assert (opened["source"], opened["member"]) == (f"{STRANGER}/32", "")
+    said = {"source": STRANGER, "dest": "here", "port": 5432}
+    (answer,) = box.ask("explain", **said)["result"]["answers"]
+    assert (answer["address"], answer["admitted"]) == (STRANGER, True)
+    noted = box.ask("explain", source="here", dest="10.0.0.2", port=1)["result"]["notes"]
+    assert any("neti verify ec2-2" in one for one in noted)
+    # By what is surely an id it is found as ever: 'neti verify --ports' asks by ids.
+    (pair,) = box.ask("explain_many", ids=[STRANGER], ports=["5432/tcp"])["result"]["pairs"]
+    assert {one["address"] for one in pair["answers"]} == {"10.0.0.66", "198.51.100.66"}
+    box.ask("close", sources=[STRANGER])
+    assert box.told().openings == ()
+
+
+def test_a_host_whose_own_id_is_another_ones_address_does_not_take_it_for_itself(
+    fleet: World,
+) -> None:
+    box = registered_as(fleet, STRANGER)
+    assert [one["source"] for one in opens(box)["result"]["opened"]] == [f"{STRANGER}/32"]
+    assert "this host itself" in opens(box, "10.0.0.66")["error"]
+    assert "this host itself" in opens(box, "127.0.0.1")["error"]
+
+
+@pytest.mark.parametrize("name", ["web", "ops", "members"])
+def test_what_is_both_a_group_and_a_member_is_refused(fleet: World, name: str) -> None:
+    """Also a group that only member_ports name, and that of every member."""
+    lines = {"web": (GroupLine("ec2-2"), GroupLine("ec2-1"))}
+    MemoryRegistry(fleet.server).change_setting("groups", encode(Groups(lines, 1)))
+    box = fleet.started(1, member_ports=(MemberPort(("ops",)),))
+    fleet.started(2)
+    before = opens(box, "web")["result"]["opened"]
+    assert {one["member"] for one in before} == {"ec2-2"}
+    registered_as(fleet, name)
+    refused = opens(box, name, port=80)["error"]
+    assert f"{name} is a group, and the id of a member too" in refused
+    assert f"neti lookup {name}" in refused
+    assert len(box.told().openings) == len(before)
+    assert opens(box, "10.0.0.66", port=80)["result"]["opened"]
+
+
 def test_who_gets_in_anyway_is_said(fleet: World) -> None:
     box = started(fleet, trusted=(IPv4Network("192.0.2.0/24"),))
     assert "gets in to 5432/tcp without this" in opens(box, "192.0.2.7")["result"]["notes"][0]
@@ -267,6 +324,22 @@ def test_in_shadow_it_is_kept_for_later_and_said(fleet: World) -> None:
     answer = opens(box)["result"]
     assert "nobody is kept out of this host today" in answer["notes"][0]
     assert left(box) == 2 * HOUR
+
+
+def test_however_many_are_named_the_fleet_is_looked_at_once_and_few_notes_come(
+    fleet: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the agent's loop, and fleets have 10,000 members."""
+    box = started(fleet, trusted=(IPv4Network("192.0.2.0/24"),))
+    look = Mock(wraps=kept_out.peers_at)
+    monkeypatch.setattr(opening, "peers_at", look)
+    monkeypatch.setattr(explaining, "peers_at", look)
+    many = [f"192.0.2.{number}" for number in range(1, 41)]
+    notes = opens(box, *many, STRANGER, "ec2-2")["result"]["notes"]
+    assert look.call_count == 1
+    (one,) = (note for note in notes if note.startswith("192.0.2.1, "))
+    assert " and 35 more get in to 5432/tcp without this" in one
+    assert len(notes) < 5
 
 
 @pytest.mark.parametrize(
