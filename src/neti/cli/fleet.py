@@ -24,6 +24,7 @@ from neti.cli.fleet_asked import (
     key_asked,
     labels_asked,
     not_their_own,
+    refuse_what_is_not_heeded,
     sentences,
     totals_lines,
 )
@@ -97,8 +98,8 @@ _EVERY: Final = 5.0  # seconds, with --watch
     "required",
     type=Requirements(),
     multiple=True,
-    help="List the hosts that are not, lost ones too; exit code 1 if there are any. Repeatable, or "
-    "with commas.",
+    help="List the hosts that are not, lost ones too; exit code 1 if there are any. Of all hosts, "
+    "or of those by --site and --where. Repeatable, or with commas.",
 )
 @click.option(
     "--except",
@@ -175,6 +176,11 @@ def fleet(
         )
     if excepted and not required:
         raise click.UsageError("--except works only with --require")
+    refuse_what_is_not_heeded(click.get_current_context())
+    if watch and (style != "table" or not is_terminal(sys.stdout)):
+        raise NetiError(
+            "--watch needs a terminal and a table: leave out --watch, or the other options"
+        )
     asked = _Asked(
         style=style,
         port=port,
@@ -198,14 +204,17 @@ def fleet(
         with registry_of(settings) as registry:
             leased = len(registry.leases())
         total = settings.overlay_subnet.num_addresses - 2
-        print_used({"leased": leased, "free": total - leased, "addresses": total}, as_json)
-    elif skipped:
-        print_skipped(fleet_seen(settings), as_json)
-    elif watch and not fresh:
+        used_up = {"leased": leased, "free": total - leased, "addresses": total}
+        print_used(used_up, style == "json")
+        return
+    if skipped:
+        print_skipped(fleet_seen(settings), style == "json")
+        return
+    if fresh:
+        _ask_anew(settings)
+    if watch:
         _watch(settings, asked)
     else:
-        if fresh:
-            _ask_anew(settings)
         _show(settings, fleet_seen(settings), asked)
 
 
@@ -241,10 +250,6 @@ def _ask_anew(settings: Settings) -> None:
 
 
 def _watch(settings: Settings, asked: _Asked) -> None:
-    if asked.style != "table" or asked.required or not is_terminal(sys.stdout):
-        raise NetiError(
-            "--watch needs a terminal and a table: leave out --watch, or the other options"
-        )
     with suppress(KeyboardInterrupt):
         while True:
             seen = fleet_seen(settings)

@@ -1,9 +1,10 @@
 """What ``neti fleet`` was asked for: its filters, and words for what they come to."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import click
+from click.core import ParameterSource
 
 from neti.fleet import attendance
 from neti.fleet.attendance import Required, lasting, moment
@@ -13,6 +14,14 @@ from neti.model.labels import LABEL_KEY, is_value
 from neti.words import some
 
 _FEW: Final = 5
+# What else of the options these heed: whatever is left out of sight must not look as if it counted.
+# A gate is about all hosts, or about a part that a host cannot leave by what goes wrong with it.
+_HEED: Final[Mapping[str, frozenset[str]]] = {
+    "used": frozenset(),
+    "skipped": frozenset(),
+    "required": frozenset({"site", "where", "excepted", "names", "fresh"}),
+}
+_EACH_HEEDS: Final = frozenset({"config", "as_json", "style"})
 
 
 class Requirements(click.ParamType):  # type: ignore[type-arg]
@@ -55,6 +64,25 @@ def key_asked(_context: click.Context, option: click.Parameter, given: str | Non
             "version"
         )
     return given
+
+
+def refuse_what_is_not_heeded(context: click.Context) -> None:
+    """Raises UsageError for an option that would be dropped without a word."""
+    typed = {
+        option.name: option.opts[0]
+        for option in context.command.params
+        if option.name is not None
+        and context.get_parameter_source(option.name) is ParameterSource.COMMANDLINE
+        and context.params[option.name] not in (False, None, ())
+    }
+    for one, heeded in _HEED.items():
+        if one not in typed:
+            continue
+        others = [typed[name] for name in typed.keys() - heeded - _EACH_HEEDS - {one}]
+        if context.params["style"] not in ("table", "json"):
+            others.append(f"--format {context.params['style']}")
+        if others:
+            raise click.UsageError(f"{typed[one]} does not go with {', '.join(sorted(others))}")
 
 
 def sentences(rows: Sequence[Row], now: float) -> Iterator[str]:

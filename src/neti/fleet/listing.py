@@ -254,6 +254,7 @@ def inventory(listed: Sequence[Row]) -> tuple[dict[str, Any], list[str]]:
     """Ansible's, by site, and the ids of those that are left out: what they are called is the name
     of a group, so a play for that group would reach them too, or them alone; or it is the name of
     a host before them, such as one that is there while they are lost."""
+    called = _label_names(listed)
     sites = sorted({row["site"] for row in listed})
     groups = _groups(sites)
     reserved = {*RESERVED_GROUPS, *sites, *groups.values()}
@@ -273,7 +274,7 @@ def inventory(listed: Sequence[Row]) -> tuple[dict[str, Any], list[str]]:
                         for key in ("id", "private", "public", "site", "state")
                     },
                     **{
-                        f"neti_label_{key.replace('-', '_')}": inventory_value(value)
+                        f"neti_label_{called[key]}": inventory_value(value)
                         for key, value in row.get("labels", {}).items()
                     },
                 }
@@ -300,8 +301,24 @@ def _groups(sites: Sequence[str]) -> dict[str, str]:
     return groups
 
 
+def _label_names(listed: Sequence[Row]) -> dict[str, str]:
+    """By key of a label what it is called where no name may have a ``-``: with ``_`` instead. Where
+    another label of these hosts has that name already, one more ``_`` stands at the end."""
+    keys = {key for row in listed for key in row.get("labels", {})}
+    names, taken = dict[str, str](), set[str]()
+    for key in sorted(keys, key=lambda key: ("-" in key, key)):  # whoever has it by itself keeps it
+        name = key.replace("-", "_")
+        while name in taken:
+            name += "_"
+        names[key] = name
+        taken.add(name)
+    return names
+
+
 def targets(listed: Sequence[Row], port: int | None = None) -> list[dict[str, Any]]:
-    """For Prometheus's file_sd. Without a port it takes the scheme's own."""
+    """For Prometheus's file_sd. Without a port it takes the scheme's own. Of labels see
+    ``_label_names``."""
+    called = _label_names(listed)
     end = "" if port is None else f":{port}"
     return [
         {
@@ -313,7 +330,7 @@ def targets(listed: Sequence[Row], port: int | None = None) -> list[dict[str, An
                 # Gone after relabelling: a host that is lost stays the same series.
                 "__meta_neti_state": metric_label(row["state"]),
                 **{
-                    f"label_{key.replace('-', '_')}": metric_label(value)
+                    f"label_{called[key]}": metric_label(value)
                     for key, value in row.get("labels", {}).items()
                 },
             },

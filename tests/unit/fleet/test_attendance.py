@@ -1,15 +1,18 @@
 """Every lease is accounted for, and a gate passes only when everybody is seen to meet it."""
 
 import json
+import sys
 import time
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
 from neti.cli import cli
+from neti.cli import fleet as fleet_command
 from neti.control import client
 from neti.fleet import attendance
 from neti.fleet.attendance import Word
@@ -527,3 +530,80 @@ def test_a_lost_host_has_the_time_that_it_has_left() -> None:
     said = attendance.summary(1, [row])
     assert said is not None
     assert said.endswith("h-1 lost since 1970-01-01 00:16:40 UTC, gone in 5 min")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(
+            f"--require enforced {more}"
+            for more in (
+                "--stage enforced",
+                "--state registered",
+                "--problem disk",
+                "--version 1",
+                "--below-version 2",
+                "--by site",
+                "--format csv",
+                "--format csv --registered-only",
+                "--format prometheus --port 9177",
+                "--watch",
+                "--used",
+                "--skipped",
+            )
+        ),
+        *(
+            f"{one} {more}"
+            for one in ("--used", "--skipped")
+            for more in (
+                "--watch",
+                "--fresh",
+                "--site ec2",
+                "--where a=b",
+                "--by site",
+                "--format csv",
+            )
+        ),
+        "--used --skipped",
+    ],
+)
+def test_an_option_that_would_not_count_is_refused(fleet: Fleet, words: str) -> None:
+    """A gate that leaves one out of sight passes as if it had been asked for. Nor may a gate be
+    about hosts by what goes wrong with them: whoever is not enforced would be no part of it."""
+    fleet.joins(1, stage="enforced", problems=[])
+    refused = fleet(*words.split())
+    assert refused.exit_code == 2
+    assert "does not go with" in refused.stderr
+
+
+def test_what_goes_together_is_not_refused(fleet: Fleet) -> None:
+    fleet.joins(1, stage="enforced", labels={"a": "b"}, written=int(time.time()))
+    gate = "--require enforced --site ec2 --where a=b --format json"
+    assert fleet(*gate.split()).exit_code == 0
+    assert json.loads(fleet("--used", "--format", "json").stdout)["leased"] == 1
+    assert json.loads(fleet("--skipped", "--format", "json").stdout) is not None
+
+
+def test_whoever_watches_may_ask_anew_first(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once; and who does not say when it wrote is named."""
+    fleet.joins(1, stage="enforced")
+    drawn, asked = list[float](), list[bytes]()
+
+    def sleep(seconds: float) -> None:
+        drawn.append(seconds)
+        if len(drawn) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(fleet_command, "time", SimpleNamespace(time=time.time, sleep=sleep))
+    monkeypatch.setattr(fleet_command, "is_terminal", lambda stream: stream is sys.stdout)
+    monkeypatch.setattr(
+        EmbeddedRegistry, "change_setting", lambda _self, _name, value: asked.append(value)
+    )
+    told = fleet("--watch", "--fresh")
+    assert told.exit_code == 0, told.output
+    assert len(asked) == 1
+    assert told.stdout.count("h-1") >= 2 * 2
+    assert "so nobody sees whether they answer: h-1" in told.stderr
+    asked.clear()
+    assert fleet("--watch", "--fresh", "--json").exit_code == 1
+    assert not asked

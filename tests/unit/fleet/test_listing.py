@@ -264,3 +264,23 @@ def test_a_lost_host_does_not_take_the_place_of_one_that_is_there() -> None:
     document, left_out = listing.inventory([there, lost])
     assert document["_meta"]["hostvars"]["i-1"]["ansible_host"] == there["overlay"]
     assert left_out == ["i-1"]
+
+
+def test_labels_that_would_get_one_name_keep_their_own() -> None:
+    """In an inventory and in targets, and the same on all hosts, whichever labels each has."""
+    listed = [
+        {**row, "name": row["id"], "labels": labels}
+        for row, labels in zip(
+            fleet_of(["one", "two"]),
+            ({"a-b": "dash", "a_b": "line", "a_b_": "longer"}, {"a-b": "dash"}),
+            strict=True,
+        )
+    ]
+    document, _ = listing.inventory(listed)
+    of_inventory = [document["_meta"]["hostvars"][row["name"]] for row in listed]
+    of_targets = [one["labels"] for one in listing.targets(listed)]
+    for start, (first, second) in (("neti_label_", of_inventory), ("label_", of_targets)):
+        assert first[f"{start}a_b"] == "line"
+        assert first[f"{start}a_b_"] == "longer"
+        assert first[f"{start}a_b__"] == second[f"{start}a_b__"] == "dash"
+        assert f"{start}a_b" not in second
