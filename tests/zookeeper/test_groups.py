@@ -181,6 +181,27 @@ def test_with_admission_an_id_stays_its_owners_and_nobody_inherits(
     assert owner(secure, "b")
 
 
+def test_groups_that_cannot_be_read_keep_every_id_with_its_owner(
+    secure: SecureWorld, operator: Operator
+) -> None:
+    """Agents may follow the last that could be: whoever took an id would be in there."""
+    gone(secure, operator, "b")
+    assert operator.run("admission", "on").exit_code == 0
+    secure.open_as("operator-chief").change_setting("groups", b"x")
+    refused = operator.run("admission", "off")
+    assert refused.exit_code == 1
+    assert "who could be in a group then is not known" in refused.stderr
+    assert "→ neti registry admission off --anyway" in refused.stderr
+    assert operator.run("admission", "off", "--anyway").exit_code == 0
+    kept = lease(operator, "release", "b", "--yes")
+    assert kept.exit_code == 1
+    assert "whether a group has a line for it is not known" in kept.stderr
+    assert owner(secure, "b")
+    meant = lease(operator, "release", "b", "--yes", "--anyway", "--json")
+    assert json.loads(meant.stdout)["still_in"] is None
+    assert not owner(secure, "b")
+
+
 def test_no_member_writes_them(secure: SecureWorld, operator: Operator) -> None:
     assert group(operator, "set", "db", "a").exit_code == 0
     host, before = secure.open_as("host-a"), secure.open_as("operator-chief").setting("groups")
