@@ -15,7 +15,7 @@ from neti.agent.core import Core
 from neti.agent.explaining import Asked
 from neti.agent.kept_out import peers_at
 from neti.agent.kernel import Kernel
-from neti.agent.named import Named, addresses_of, is_own
+from neti.agent.named import Named, address_of, addresses_of, is_own
 from neti.control.server import Request
 from neti.errors import NetiError
 from neti.fleet.attendance import moment
@@ -75,7 +75,13 @@ class OpeningPorts:
 
     def close(self, request: Request) -> None:
         core, said = self._core, request.arguments
-        gone = [one for one in core.openings.held if self._is_meant(one, said)]
+        ids, sources = self._meant(said.get("sources") or ())
+        gone = [
+            one
+            for one in core.openings.held
+            if _has_port(one, said)
+            and (not said.get("sources") or one.member in ids or one.source in sources)
+        ]
         if not gone:
             request.fail(f"nothing like that is open for a time{self._near(said)}")
             return
@@ -90,7 +96,7 @@ class OpeningPorts:
                 f"{moment(core.steady.shown(max(one.until for one in gone)))}"
             )
             return
-        request.succeed(self._answer(gone, (), unsaved))
+        request.succeed(self._answer(gone, self._still(gone), unsaved))
 
     def opened(self, request: Request) -> None:
         request.succeed(self._answer(self._core.openings.held, (), None))
@@ -162,17 +168,28 @@ class OpeningPorts:
     def _by_member(self, member: Member) -> list[tuple[IPNetwork, str]]:
         return [(_usable(str(one)), member.id) for one in addresses_of(self._core, member)]
 
-    def _is_meant(self, one: Opening, said: dict[str, Any]) -> bool:
-        if "first" in said and (one.first, one.last, one.proto) != (
-            said["first"],
-            said.get("last", said["first"]),
-            said.get("proto", "tcp"),
-        ):
-            return False
-        names = said.get("sources")
-        if not names:
-            return True
-        return one.member in names or any(one.source in _networks(name) for name in names)
+    def _meant(self, names: Iterable[str]) -> tuple[set[str], set[IPNetwork]]:
+        """Members and sources to whom something may be open. Raises NetiError for a name that is
+        both a member and a group."""
+        who = Named(self._core)
+        ids, sources = set[str](), set[IPNetwork]()
+        for name in names:
+            if "/" in name or address_of(name) is not None:
+                sources.update(_networks(name))
+            else:
+                ids.add(name)  # also of a member that is gone
+            member, group = who.member(name), who.group(name)
+            for one in group if group is not None else (member,) if member is not None else ():
+                ids.add(one.id)
+                sources.update(source for source, _ in self._by_member(one))
+        return ids, sources
+
+    def _still(self, gone: Iterable[Opening]) -> Iterator[str]:
+        """What lets in some of those to whom it was closed. Each opening ends by itself."""
+        held = self._core.openings.held
+        left = {f"{one.port} to {one.to}" for one in held if any(map(one.overlaps, gone))}
+        if left:
+            yield f"STILL OPEN, by other openings that let some of the same in: {some(left, 5)}"
 
     def _near(self, said: dict[str, Any]) -> str:
         """What else is open, for whoever meant some of it."""
@@ -265,6 +282,14 @@ def _usable(text: str) -> IPNetwork:
     if mapped or found.is_multicast or found.is_loopback:
         raise NetiError(f"nobody comes to this host from {found}: name where packets come from")
     return found
+
+
+def _has_port(one: Opening, said: dict[str, Any]) -> bool:
+    """No port said: any."""
+    if "first" not in said:
+        return True
+    span = said["first"], said.get("last", said["first"]), said.get("proto", "tcp")
+    return (one.first, one.last, one.proto) == span
 
 
 def _networks(name: str) -> list[IPNetwork]:

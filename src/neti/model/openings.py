@@ -55,6 +55,13 @@ class Opening:
     def lets_in(self, proto: str, port: int) -> bool:
         return proto == self.proto and self.first <= port <= self.last
 
+    def overlaps(self, other: "Opening") -> bool:
+        """Whether one packet may be let in by both."""
+        if self.proto != other.proto or self.first > other.last or other.first > self.last:
+            return False
+        wide, narrow = sorted((self.source, other.source), key=lambda one: one.prefixlen)
+        return wide.version == narrow.version and narrow.network_address in wide
+
 
 @dataclass(frozen=True, slots=True)
 class Openings:

@@ -231,6 +231,54 @@ def test_close_ends_what_is_meant_and_nothing_else(fleet: World) -> None:
     assert left(box) is None
 
 
+@pytest.mark.parametrize(
+    ("other", "still"),
+    [
+        ({"sources": ["203.0.113.0/24"]}, "5432/tcp to 203.0.113.0/24"),
+        ({"last": 5433}, "5432-5433/tcp to 203.0.113.9"),
+        ({"sources": ["203.0.113.8"]}, ""),
+        ({"sources": ["::/0"]}, ""),
+        ({"proto": "udp"}, ""),
+        ({"first": 5433, "last": 5440}, ""),
+    ],
+)
+def test_what_another_opening_still_lets_in_is_said(
+    fleet: World, other: dict[str, Any], still: str
+) -> None:
+    box = started(fleet)
+    opens(box)
+    said = {"sources": [STRANGER], "first": 5432, "last": 5432, "proto": "tcp", **other}
+    box.ask("open", seconds=600, **said)
+    closed = box.ask("close", first=5432, last=5432, proto="tcp", sources=[STRANGER])["result"]
+    assert [one["source"] for one in closed["opened"]] == [f"{STRANGER}/32"]
+    notes = " ".join(closed["notes"])
+    assert ("STILL OPEN" in notes, still in notes) == (bool(still), True)
+    # And the other way round: some of a wider one.
+    opens(box)
+    closed = box.ask("close", **said)["result"]
+    assert bool(closed["notes"]) == bool(still)
+
+
+def test_it_is_closed_to_whom_it_can_be_opened_to(fleet: World) -> None:
+    lines = {"web": (GroupLine("ec2-2"),)}
+    MemoryRegistry(fleet.server).change_setting("groups", encode(Groups(lines, 1)))
+    box = started(fleet)
+    overlay = fleet.boxes[1].status()["overlay"]
+    names = ["web", "ec2-2", overlay]
+    for by in [*names, "10.0.0.2"]:
+        for name in names:
+            opens(box, by, STRANGER)
+            assert "error" not in box.ask("close", sources=[name]), (by, name)
+            assert [one.to for one in box.told().openings] == [STRANGER], (by, name)
+    # One that is gone is still known by its id.
+    opens(box, "ec2-2")
+    fleet.boxes[1].ask("leave")
+    fleet.settle()
+    assert "ec2-2" not in box.running.core.members.fleet.members
+    box.ask("close", sources=["ec2-2"])
+    assert [one.to for one in box.told().openings] == [STRANGER]
+
+
 def test_a_member_means_the_addresses_by_which_it_comes(fleet: World) -> None:
     """Also one that no group lets in; and a group means those who are in it now."""
     lines = {"ops": (GroupLine("vpc-7"),), "web": (GroupLine("ec2-2"), GroupLine("vpc-7"))}
