@@ -4,6 +4,7 @@ Must never do: write a hosts file from what is not the registry's own word, or l
 """
 
 from collections.abc import Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +28,8 @@ from neti.words import counted, some
 _HOSTS: Final = "/etc/hosts"
 _CUT_OFF: Final = "cut off, it must be encrypted and"
 _HERE: Final = ("road", "reached_at", "gateways", "key")
+_ADDRESSES: Final = ("overlay", "private", "public")
+_CALLED: Final = ("name", "id", "contested", *_ADDRESSES)
 _SHOWN: Final = ("name", "id", "site", "overlay", "private", "public", "state")
 
 
@@ -119,8 +122,9 @@ def lookup(config: Path, as_json: bool, what: str) -> None:
     """Find a host by name, id or address.
 
     Shows its other names and addresses. The address may be an overlay, private or public one. Two
-    sites can have the same private address: then both hosts are listed. Exit code 1 if no host has
-    it.
+    sites can have the same private address: then both hosts are listed. An address is looked for
+    among addresses alone, never among names and ids, which hosts choose themselves. Exit code 1 if
+    no host has it.
 
     Where an agent runs, it also shows how this host reaches it: encrypted or in the clear, by which
     address or gateways, and the WireGuard key that is believed here. 'neti status' on that host
@@ -135,7 +139,9 @@ def lookup(config: Path, as_json: bool, what: str) -> None:
     seen = fleet_seen(settings)
     wanted = what.strip().lower()
     rows = seen.rows()
-    found = [row for row in (*rows, *seen.away) if wanted in _called(row)]
+    # An address is never an id or a name: hosts choose those themselves.
+    keys = _ADDRESSES if _is_address(wanted) else _CALLED
+    found = [row for row in (*rows, *seen.away) if wanted in _called(row, keys)]
     note_contests([row for row in rows if row in found], seen.words())
     here = from_here(settings, {row["id"] for row in found}) if found else {}
     if as_json:
@@ -146,6 +152,14 @@ def lookup(config: Path, as_json: bool, what: str) -> None:
             say(f"  from here: {_way(reached)}")
     if not found:
         raise NetiError(f"no host has the name, id or address {what!r}\n→ neti fleet")
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _as_reached(told: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -171,6 +185,5 @@ def _way(told: Mapping[str, Any]) -> str:
     return said + (f", key {key}" if key else "")
 
 
-def _called(row: Row) -> set[str]:
-    keys = ("name", "id", "contested", "overlay", "private", "public")
+def _called(row: Row, keys: tuple[str, ...]) -> set[str]:
     return {str(row[key]).lower() for key in keys if row.get(key)}

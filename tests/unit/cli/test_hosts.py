@@ -355,6 +355,18 @@ def test_lookup_says_how_it_is_reached_from_here(
     assert row["here"]["key"] == WAYS[way].get("key")
 
 
+def test_an_address_is_looked_up_among_addresses_alone(
+    config: Path, seen: dict[str, object]
+) -> None:
+    """A host chooses its id itself, and this one chose another host's address."""
+    posing = member("10.0.0.1", "vpc", "10.0.0.66", "192.168.0.2")
+    seen["members"] = {"a": A, "10.0.0.1": posing}
+    found = json.loads(neti(config, "lookup", "10.0.0.1", "--json").stdout)
+    assert [row["id"] for row in found] == ["a"]
+    found = json.loads(neti(config, "lookup", "10.0.0.66", "--json").stdout)
+    assert [row["id"] for row in found] == ["10.0.0.1"]
+
+
 def test_lookup_of_nobody(config: Path, seen: dict[str, object]) -> None:
     done = neti(config, "lookup", "10.9.9.9")
     assert done.exit_code == 1
