@@ -791,9 +791,14 @@ class Reference:
     more: dict[str, tuple[IPAddress, ...]] = field(default_factory=dict)
     speaks: dict[str, str] = field(default_factory=dict)
     lost: dict[str, Gone] = field(default_factory=dict)
+    # Of entries whose further addresses nobody has read yet: those of the entry before.
+    former: dict[str, tuple[IPAddress, ...]] = field(default_factory=dict)
 
     def members(self) -> dict[str, Member]:
-        return {i: member_of(name, self.more.get(name, ())) for i, name in self.speaks.items()}
+        return {i: member_of(name, self.further(name)) for i, name in self.speaks.items()}
+
+    def further(self, name: str) -> tuple[IPAddress, ...]:
+        return self.more.get(name, self.former.get(name, ()))
 
     def appeared(self, name: str, *, bulk: bool = False) -> None:
         if name in self.present:
@@ -861,9 +866,13 @@ class Reference:
             overlays = {member.overlay for member in claimed.values()}
             self.leases = {o: i for o, i in self.leases.items() if o in overlays}
             self.more = {name: more for name, more in self.more.items() if name in claimed}
+            self.former = {name: more for name, more in self.former.items() if name in claimed}
             chosen = {host_id: self.speaker(host_id, claimed) for host_id in HOSTS}
             for host_id, name in chosen.items():
                 if name is not None:
+                    was = self.speaks.get(host_id)
+                    if was is not None and was != name and member_of(name).extended:
+                        self.former[name] = self.further(was)
                     self.speaks[host_id] = name
                     self.lost.pop(host_id, None)
                 elif host_id not in self.lost:
