@@ -115,6 +115,10 @@ class DeviceRefused(DataplaneError):
         self.number = number
 
 
+class RulesRefused(DataplaneError):
+    """nft's compiler does not take these rules, today or tomorrow."""
+
+
 class StructureRefused(DataplaneError):
     """Rules or sets could not be loaded into the kernel. Members and stage were, where possible."""
 

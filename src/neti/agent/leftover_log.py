@@ -4,7 +4,10 @@ disk in ``leftovers.json``.
 Must never do: keep the kernel from being put right, or overwrite a file of a newer version.
 """
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
@@ -18,13 +21,14 @@ from neti.dataplane.reconciler import Reconciler
 from neti.errors import DataplaneError
 from neti.fleet.former import FormerAddresses
 from neti.host.cgroups import ControlGroups
-from neti.model import IPAddress
+from neti.model import IPAddress, Member
 from neti.model.document import plain
+from neti.model.settings import Settings
 from neti.monitoring.leftovers import Leftover
 from neti.monitoring.leftovers import Leftovers as Shown
-from neti.registry.detail import MAX_LEFT, Left
+from neti.registry.detail import Left
 from neti.ruleset.policy_leftover import MISSED
-from neti.stage.leftovers import Caller, Leftovers, Row, restored
+from neti.stage.leftovers import Caller, Leftovers, Row, Whose, restored
 from neti.stage.shadow import address_of, port_name
 from neti.state.loaded import StateError
 from neti.state.records import FORMAT, is_newer
@@ -34,13 +38,13 @@ _AT_MOST: Final = 8 << 20
 _WRITE_EVERY: Final = 60.0
 EVERY: Final = 30.0  # seconds from one look to the next
 
-Whose = Callable[[set[bytes]], Mapping[bytes, str]]
+_MOST_NOBODYS: Final = 16_384
 
 
 class LeftoverLog:
-    """Not thread-safe: the agent's loop owns it. ``whose``: who has, or had, an address. ``ours``:
-    whether a call is the agent's own. ``fault``: why the last look failed, or None. ``faults``:
-    what could not be read from disk. ``missed``: connections for which the kernel had no room."""
+    """Not thread-safe: the agent's loop owns it. ``fault``: why the last look failed, or None.
+    ``faults``: what could not be read from disk. ``missed``: connections for which the kernel had
+    no room."""
 
     def __init__(
         self,
@@ -49,17 +53,19 @@ class LeftoverLog:
         reconciler: Reconciler,
         steady: SteadyClock,
         *,
+        boot: str,
         whose: Whose,
     ) -> None:
         self._path = folder / FILE
         self._machine = machine
+        self._boot = boot
         self._reconciler = reconciler
         self.steady = steady
         self._whose = whose
         self._groups = ControlGroups()
         self.fault: str | None = None
         self.missed = 0
-        self.account, self.faults = read(folder, machine, steady)
+        self.account, self.faults = read(folder, machine, steady, boot)
         for sentence in self.faults:
             log.warning("state_fault", what=sentence)
         self._written_at = steady.now()
@@ -79,17 +85,16 @@ class LeftoverLog:
         self.account.take(calls, self.steady.now(), whose=self._whose, named=self._groups.named)
 
     def latest(self) -> tuple[Left, ...]:
-        """Of each member and port that is called from here, the latest first: so many as a document
-        in the registry has room for."""
+        """Of each member and port that is called from here, the latest first."""
         found: dict[tuple[str, str], tuple[int, float]] = {}
         for caller, row in self.account.rows.items():
-            key = row.member, port_name((caller.protocol, caller.port))
+            key = caller.member, port_name((caller.protocol, caller.port))
             calls, last = found.get(key, (0, row.last))
             found[key] = calls + row.calls, max(last, row.last)
         ranked = sorted(found.items(), key=lambda one: (-one[1][1], one[0]))
         return tuple(
             Left(to=to, port=port, calls=calls, last=int(self.steady.shown(last)))
-            for (to, port), (calls, last) in ranked[:MAX_LEFT]
+            for (to, port), (calls, last) in ranked
         )
 
     def tick(self) -> None:
@@ -109,7 +114,7 @@ class LeftoverLog:
         if not self.account.changed:
             return
         self._written_at = self.steady.now()
-        head = {"machine": self._machine, "format": FORMAT}
+        head = {"machine": self._machine, "format": FORMAT, "boot": self._boot}
         try:
             put_newer_aside(self._path)
             written = durable.line({**head, **self.account.snapshot()})
@@ -129,8 +134,11 @@ class LeftoverLog:
         self.account.emptied()
 
 
-def read(folder: Path, machine: str, steady: SteadyClock) -> tuple[Leftovers, list[str]]:
-    """What is on disk, its times as the steady clock counts now; and what could not be used."""
+def read(
+    folder: Path, machine: str, steady: SteadyClock, boot: str = ""
+) -> tuple[Leftovers, list[str]]:
+    """What is on disk, its times as the steady clock counts now; and what could not be used. The
+    kernel of another ``boot`` counts from zero."""
     path, anew = folder / FILE, "the record of leftovers begins anew"
     account = Leftovers(steady.now())
     try:
@@ -148,6 +156,8 @@ def read(folder: Path, machine: str, steady: SteadyClock) -> tuple[Leftovers, li
         return account, [f"{path}: cannot be read: {error.strerror}; {anew}"]
     except ValueError:
         return account, [f"{path}: is torn or edited; {anew}"]
+    if document.get("boot") != boot:
+        held.emptied()
     held.move(steady.shift(held.latest()))
     return held, []
 
@@ -165,11 +175,11 @@ def shown(
 
     def told(caller: Caller, row: Row) -> Leftover:
         return Leftover(
-            member=row.member,
+            member=caller.member,
             address=str(address_of(caller.dest)),
             protocol=caller.protocol,
             port=caller.port,
-            overlay=overlay_of(row.member),
+            overlay=overlay_of(caller.member),
             uid=None if caller.user < 0 else caller.user,
             group=caller.group,
             container=str(address_of(caller.container)) if caller.container else None,
@@ -189,22 +199,42 @@ def shown(
     )
 
 
-def owners(core: Core, former: FormerAddresses, wanted: set[bytes]) -> dict[bytes, str]:
-    """The ids of those who have these addresses, or had them last."""
-    seen = seen_here(core.settings, core.host.site)
-    elements = core.members.elements
+class Owners:
+    """Whose an address is. Not thread-safe: the loop's thread owns it. The fleet is looked through
+    only for an address that was never asked for, or that somebody else got since."""
 
-    def admitted(address: IPAddress) -> bool:
-        return elements.wants("peers4" if address.version == 4 else "peers6", str(address))
+    def __init__(self, core: Core, former: FormerAddresses) -> None:
+        self._core = core
+        self._former = former
+        self._settings: Settings | None = None
 
-    members = core.members.fleet.members.values()
-    found = {
-        one: held.id for one, held in whose(members, core.host.id, wanted, admitted, seen).items()
-    }
-    for packed in wanted - found.keys():
-        if (had := former.of(packed, seen)) is not None:
-            found[packed] = had.member.id
-    return found
+    def __call__(self, wanted: set[bytes], thought: Mapping[bytes, str]) -> dict[bytes, str]:
+        core, nobodys = self._core, self._former.nobodys
+        if core.settings is not self._settings or len(nobodys) > _MOST_NOBODYS:
+            self._settings = core.settings  # other sites may be reached otherwise
+            nobodys.clear()
+        seen, members = seen_here(core.settings, core.host.site), core.members.fleet.members
+        likely = {thought[one] for one in wanted if thought.get(one) in members}
+        found = self._among([members[one] for one in likely], wanted, seen)
+        if left := wanted - found.keys() - nobodys:
+            found |= self._among(members.values(), left, seen)
+        for packed in wanted - found.keys():
+            if (had := self._former.of(packed, seen)) is not None:
+                found[packed] = had.member.id
+            else:
+                nobodys.add(packed)
+        return found
+
+    def _among(
+        self, members: Iterable[Member], wanted: set[bytes], seen: Callable[[Member], bool]
+    ) -> dict[bytes, str]:
+        elements = self._core.members.elements
+
+        def admitted(address: IPAddress) -> bool:
+            return elements.wants("peers4" if address.version == 4 else "peers6", str(address))
+
+        now = whose(members, self._core.host.id, wanted, admitted, seen)
+        return {packed: held.id for packed, held in now.items()}
 
 
 def answer(core: Core, log_: LeftoverLog, request: Request) -> None:
@@ -224,4 +254,19 @@ def answer(core: Core, log_: LeftoverLog, request: Request) -> None:
         missed=log_.missed,
         faults=(*fault, *log_.faults),
     )
-    request.succeed(plain(found))
+    to = str(request.arguments.get("to", ""))
+    request.succeed(plain(replace(found, unknown=bool(to) and not _is_known(core, found, to))))
+
+
+def _is_known(core: Core, found: Shown, to: str) -> bool:
+    """Whether a member, or one that was called from here, has this id or address."""
+    rows = {text for row in found.rows for text in (row.member, row.address, row.overlay)}
+    if to in rows or to in core.members.fleet.members:
+        return True
+    with contextlib.suppress(ValueError):
+        asked = ip_address(to)
+        return any(
+            asked in (member.private, member.public, member.overlay, *member.more)
+            for member in core.members.fleet.members.values()
+        )
+    return False

@@ -9,7 +9,6 @@ world; docs/design/agent.md has them all in one table.
 
 import queue
 from collections.abc import Callable
-from functools import partial
 from ipaddress import IPv4Address
 from typing import Final
 
@@ -100,7 +99,8 @@ class Agent:
             outside.folder.machine,
             outside.reconciler,
             steady,
-            whose=partial(leftover_log.owners, core, self.journal.former),
+            boot=outside.boot,
+            whose=leftover_log.Owners(core, self.journal.former),
         )
         evidence = shadow if shadow is not None else ShadowEvidence(core, self.shadow)
         describing = self.registration.describing

@@ -12,6 +12,7 @@ from neti.cli.asking import ask
 from neti.cli.common import config_option, fleet_seen, json_option, settings_in_force
 from neti.cli.output import print_json, say
 from neti.cli.preview_words import count, span
+from neti.errors import NetiError
 from neti.host.cgroups import unit_of
 from neti.model.document import plain
 from neti.monitoring.leftovers import Leftover, Leftovers, leftovers_of
@@ -55,9 +56,11 @@ def leftovers(config: Path, as_json: bool, to: str | None, everywhere: bool) -> 
     found = seen(
         settings_in_force(config),
         lambda folder: leftovers_of(
-            ask(folder, "leftovers", then="'neti leftovers' shows what is on disk")
+            ask(folder, "leftovers", then="'neti leftovers' shows what is on disk", to=to or "")
         ),
     )
+    if found.unknown:
+        raise _unknown(to)
     if to is not None:
         rows = tuple(row for row in found.rows if to in (row.member, row.address, row.overlay))
         found = replace(found, rows=rows)
@@ -69,6 +72,8 @@ def leftovers(config: Path, as_json: bool, to: str | None, everywhere: bool) -> 
 
 def _of_fleet(seen: "Seen", to: str | None, as_json: bool) -> None:
     """By whom each member is called, the latest first."""
+    if to is not None:
+        to = _id_of(seen, to)
     calls = [
         {"from": host_id, **asdict(one)}
         for host_id, told in seen.told.items()
@@ -88,6 +93,23 @@ def _of_fleet(seen: "Seen", to: str | None, as_json: bool) -> None:
         say(*(_from(call, time.time()) for call in calls if call["to"] == called))
     if silent:
         say(f"{counted(len(silent), 'host does', 'hosts do')} not say: {some(silent)}")
+
+
+def _id_of(seen: "Seen", to: str) -> str:
+    """Of a member by its id or one of its addresses; an id that was one counts too."""
+    called = {one.to for told in seen.told.values() for one in told.left or ()}
+    if to in {*seen.members, *seen.leases.values(), *called}:
+        return to
+    for member in seen.members.values():
+        if to in map(str, (member.private, member.public, member.overlay, *member.more)):
+            return member.id
+    raise _unknown(to)
+
+
+def _unknown(to: str | None) -> NetiError:
+    return NetiError(
+        f"no member has the id or the address {to}\n→ 'neti fleet' lists them with their addresses"
+    )
 
 
 def _from(call: dict[str, Any], now: float) -> str:

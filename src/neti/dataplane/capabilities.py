@@ -10,15 +10,17 @@ it, and takes nothing.
 Must never do: leave anything in the kernel.
 """
 
+import errno
 import functools
+import os
 from contextlib import closing
 from typing import Final
 
 from neti import log
 from neti.dataplane import nf_tables as nf
 from neti.dataplane.compiler import compile_rules
-from neti.dataplane.netlink import NETLINK_NETFILTER, NetlinkSocket
-from neti.errors import DataplaneError
+from neti.dataplane.netlink import NETLINK_NETFILTER, NOT_PERMITTED, NetlinkSocket
+from neti.errors import DataplaneError, DataplaneUnavailable, RulesRefused
 
 _GROUPS: Final = """
 table inet neti_asks {
@@ -34,17 +36,28 @@ table inet neti_asks {
 """
 
 
-@functools.cache
 def control_groups() -> bool:
-    """Whether rules can tell by which control group (version 2) a packet was sent."""
-    return _takes(_GROUPS)
+    """Whether rules can tell by which control group (version 2) a packet was sent. While that
+    cannot be asked, no; and it is asked again."""
+    try:
+        return _takes(_GROUPS)
+    except DataplaneError as error:
+        log.info("kernel_not_asked", what=str(error))
+        return False
 
 
+@functools.cache
 def _takes(rules: str) -> bool:
     try:
         orders = compile_rules(rules)
-        with closing(NetlinkSocket(NETLINK_NETFILTER)) as kernel:
-            return kernel.batch(nf.SUBSYSTEM, orders, commit=False) is None
-    except DataplaneError as error:
-        log.info("kernel_cannot", what=str(error))
+    except RulesRefused as error:
+        log.info("library_cannot", what=str(error))
         return False
+    with closing(NetlinkSocket(NETLINK_NETFILTER)) as kernel:
+        refused = kernel.batch(nf.SUBSYSTEM, orders, commit=False)
+    if refused is None:
+        return True
+    if refused[1] in (errno.EPERM, errno.EACCES):
+        raise DataplaneUnavailable(NOT_PERMITTED)
+    log.info("kernel_cannot", what=os.strerror(refused[1]))
+    return False

@@ -16,7 +16,7 @@ from typing import Final
 from neti.dataplane import libnftables
 from neti.dataplane.netlink import Order, headed, message
 from neti.dataplane.nf_tables import SUBSYSTEM
-from neti.errors import DataplaneError
+from neti.errors import DataplaneError, RulesRefused
 from neti.text import printable
 from neti.words import why
 
@@ -72,5 +72,5 @@ def _run_child(given: bytes, *arguments: str) -> bytes:
             "libnftables cannot be loaded: install the package libnftables1 (Debian, Ubuntu)"
         )
     if done.returncode != 0:
-        raise DataplaneError(f"nftables refused the rules: {said}")
+        raise RulesRefused(f"nftables refused the rules: {said}")
     return done.stdout

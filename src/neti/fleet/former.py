@@ -28,9 +28,13 @@ class FormerAddresses:
 
     def __init__(self) -> None:
         self._had: dict[bytes, Had] = {}  # the latest last
+        # Addresses that were looked for, and that nobody had: until somebody gets one.
+        self.nobodys: set[bytes] = set()
 
     def note(self, changes: Iterable[Change], *, now: float) -> None:
         for change in changes:
+            if self.nobodys:
+                self.nobodys.difference_update(one.packed for one in _addresses(change.after))
             if change.before is None and not self._had:
                 continue  # a first start: thousands join, and nobody had an address before
             after = set(_addresses(change.after))

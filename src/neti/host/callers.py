@@ -21,7 +21,7 @@ _TABLES: Final = ("tcp", "tcp6", "udp", "udp6")
 _NOT_OPEN: Final = frozenset({"06", "0A"})  # TIME-WAIT, LISTEN
 _USER: Final = re.compile(r"([^:]*):[^:]*:([0-9]+):", re.ASCII)
 
-Target = tuple[IPAddress, str, int]  # address, protocol, port
+Target = tuple[IPAddress, str, int, int]  # address, protocol, port, and the user who calls
 
 
 def connected(targets: Collection[Target], proc: Path = _PROC) -> dict[Target, list[Listener]]:
@@ -37,7 +37,7 @@ def connected(targets: Collection[Target], proc: Path = _PROC) -> dict[Target, l
             if len(words) < 10 or words[3] in _NOT_OPEN:
                 continue
             address, _, port = words[2].partition(":")
-            target = address_of_proc(address), table[:3], int(port, 16)
+            target = address_of_proc(address), table[:3], int(port, 16), int(words[7])
             if target in targets:
                 socket = Listener(table[:3], target[2], IPv4Address(0), inode=int(words[9]))
                 found.append((target, socket))

@@ -33,13 +33,18 @@ class ControlGroups:
             root = self._root()
             if root is None:
                 return dict.fromkeys(numbers, "")
-            found = _find(root, wanted)
+            found, complete = _find(root, wanted)
             self._names |= found
+            if not complete:  # of whom was not seen it cannot be said that it has ended
+                return {**dict.fromkeys(numbers, ""), **self._known(numbers)}
             self._gone |= wanted - found.keys()
             while len(self._names) > _KEPT:
                 del self._names[next(iter(self._names))]
             if len(self._gone) > _KEPT:
                 self._gone.clear()
+        return self._known(numbers)
+
+    def _known(self, numbers: Collection[int]) -> dict[int, str]:
         return {one: self._names[one] for one in numbers if one in self._names}
 
     def _root(self) -> str | None:
@@ -48,15 +53,17 @@ class ControlGroups:
             lines = self._mounts.read_text(errors="replace").splitlines()
         except OSError:
             return None
+        found: dict[str, str] = {}
         for line in lines:
             before, _, after = line.partition(" - ")
             words, kind = before.split(), after.split()
             if kind[:1] == [_KIND] and len(words) > 4:
-                return words[4].replace("\\040", " ")
-        return None
+                found.setdefault(words[3], words[4].replace("\\040", " "))
+        return found.get("/")  # others show a part of the hierarchy
 
 
-def _find(root: str, wanted: set[int]) -> dict[int, str]:
+def _find(root: str, wanted: set[int]) -> tuple[dict[int, str], bool]:
+    """And whether all was looked at that had to be."""
     found: dict[int, str] = {}
     looked = 0
     folders = [root]
@@ -65,14 +72,16 @@ def _find(root: str, wanted: set[int]) -> dict[int, str]:
         try:
             with os.scandir(folder) as entries:
                 below = [one for one in entries if one.is_dir(follow_symlinks=False)]
-        except OSError:
+        except FileNotFoundError:
             continue  # it ends while we look
+        except OSError:
+            return found, False
         for one in below:
             looked += 1
             folders.append(one.path)
             if one.inode() in wanted:
                 found[one.inode()] = printable(one.path.removeprefix(root))
-    return found
+    return found, not folders or len(found) == len(wanted)
 
 
 def unit_of(path: str) -> str:

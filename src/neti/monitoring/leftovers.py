@@ -36,7 +36,8 @@ class Leftover:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leftovers:
     """``since``: from when on it is recorded. ``missed``: connections for which the kernel had no
-    room, since its table was made. ``faults``: what could not be read."""
+    room, since its table was made. ``faults``: what could not be read. ``unknown``: the agent was
+    asked for one that it has never heard of."""
 
     agent: bool
     since: float
@@ -44,6 +45,7 @@ class Leftovers:
     rows: tuple[Leftover, ...] = ()
     missed: int = 0
     faults: tuple[str, ...] = ()
+    unknown: bool = False
 
 
 def leftovers_of(document: Any) -> Leftovers:

@@ -11,8 +11,11 @@ from pathlib import Path
 
 from neti.control.client import AgentUnreachable
 from neti.host.callers import Target, connected, users
+from neti.host.cgroups import unit_of
 from neti.model.settings import Settings
 from neti.monitoring.leftovers import Leftover, Leftovers
+from neti.stage.leftovers import GROUP_ENDED
+from neti.stage.shadow import Listener
 
 
 def seen(settings: Settings, ask: Callable[[Path], Leftovers]) -> Leftovers:
@@ -38,7 +41,7 @@ def _alone(folder: Path) -> Leftovers:
     machine = fingerprint()
     loaded = StateFolder(folder, make=False).load(machine)
     steady = SteadyClock(SystemClock(), boot_id(), loaded.mark)
-    account, faults = read(folder, machine, steady)
+    account, faults = read(folder, machine, steady, boot_id())
 
     def overlay_of(host_id: str) -> str | None:
         held = loaded.members.get(host_id)
@@ -49,17 +52,27 @@ def _alone(folder: Path) -> Leftovers:
 
 
 def _named(found: Leftovers) -> Leftovers:
-    targets = {_target(row) for row in found.rows}
+    targets = {target for row in found.rows if (target := _target(row)) is not None}
     sockets, names = connected(targets), users()
 
     def told(row: Leftover) -> Leftover:
-        here = () if row.container is not None else sockets.get(_target(row), ())
-        processes = tuple(dict.fromkeys(f"{one.process or '?'} (pid {one.pid})" for one in here))
+        target = _target(row)
+        here = sockets.get(target, ()) if target is not None else ()
+        its = (one for one in here if _is_of(one, row.group))
+        processes = tuple(dict.fromkeys(f"{one.process or '?'} (pid {one.pid})" for one in its))
         user = names.get(row.uid) if row.uid is not None else None
         return replace(row, user=user, processes=processes)
 
     return replace(found, rows=tuple(map(told, found.rows)))
 
 
-def _target(row: Leftover) -> Target:
-    return ip_address(row.address), row.protocol, row.port
+def _is_of(socket: Listener, group: str) -> bool:
+    """Two units of one user may call the same port. A program may have no unit; a row, no group."""
+    return not group or group == GROUP_ENDED or socket.unit in (None, unit_of(group))
+
+
+def _target(row: Leftover) -> Target | None:
+    """None: a container's sockets are in another network namespace."""
+    if row.uid is None:
+        return None
+    return ip_address(row.address), row.protocol, row.port, row.uid

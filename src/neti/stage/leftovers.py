@@ -39,8 +39,10 @@ class Call:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Caller:
-    """Who calls whom. ``group``: a path below the root of control groups; empty: none is known."""
+    """Who calls whom. ``member``: the id of who has ``dest``, or had it. ``group``: a path below
+    the root of control groups; empty: none is known."""
 
+    member: str
     dest: bytes
     protocol: str
     port: int
@@ -49,8 +51,9 @@ class Caller:
     container: bytes
 
     @classmethod
-    def of(cls, call: Call, group: str) -> "Caller":
+    def of(cls, call: Call, member: str, group: str) -> "Caller":
         return cls(
+            member,
             call.dest.packed,
             call.protocol,
             call.port,
@@ -62,12 +65,20 @@ class Caller:
 
 @dataclass(slots=True)
 class Row:
-    """``member``: whose address it was at the last call. Times in steady seconds."""
+    """Times in steady seconds. ``known``: when the address was that member's for the last time, as
+    far as was seen."""
 
-    member: str
     calls: int
     first: float
     last: float
+    known: float
+
+
+# Of addresses, packed: the ids of those who have them, or had them last. Beside them who is thought
+# to have had which, to look there first.
+Whose = Callable[[set[bytes], Mapping[bytes, str]], Mapping[bytes, str]]
+# The paths of control groups, by number, as far as they are known.
+Named = Callable[[set[int]], Mapping[int, str]]
 
 
 @dataclass(slots=True)
@@ -80,17 +91,8 @@ class Leftovers:
     changed: bool = False  # since the last ``snapshot``
     _counters: dict[bytes, int] = field(default_factory=dict)
 
-    def take(
-        self,
-        calls: Iterable[Call],
-        now: float,
-        *,
-        whose: Callable[[set[bytes]], Mapping[bytes, str]],
-        named: Callable[[set[int]], Mapping[int, str]],
-    ) -> None:
-        """One complete look. ``whose``: the ids of those who have, or had, these addresses, packed.
-        What is nobody's is not kept: it may be somebody's at the next look. ``named``: paths of
-        control groups, as far as they are there."""
+    def take(self, calls: Iterable[Call], now: float, *, whose: Whose, named: Named) -> None:
+        """One complete look. What is nobody's is not kept: it may be somebody's at the next."""
         counters: dict[bytes, int] = {}
         news: list[tuple[Call, int]] = []
         for call in calls:
@@ -99,37 +101,47 @@ class Leftovers:
                 counters[call.raw] = seen
             else:
                 news.append((call, seen - before if seen > before else seen))
-        owners = whose({call.dest.packed for call, _ in news}) if news else {}
-        known = {caller.dest: row.member for caller, row in self.rows.items()} if news else {}
+        former = self._former(now) if news else {}
+        owners = whose({call.dest.packed for call, _ in news}, former) if news else {}
         paths = named({call.group for call, _ in news if call.group}) if news else {}
-        for call, calls_more in news:
+        for call, more in news:
             packed = call.dest.packed
-            member = owners.get(packed) or known.get(packed)
+            member = owners.get(packed) or former.get(packed)
             if member is not None:
                 counters[call.raw] = max(1, call.packets)
                 group = paths.get(call.group, GROUP_ENDED) if call.group else ""
-                self._add(Caller.of(call, group), member, calls_more, now - max(0.0, call.idle))
+                row = self._add(Caller.of(call, member, group), more, now - max(0.0, call.idle))
+                row.known = now if packed in owners else row.known
         self.changed = self.changed or counters.keys() != self._counters.keys()
         self._counters = counters
         self._forget(now)
+
+    def _former(self, now: float) -> dict[bytes, str]:
+        """Who had an address last: believed for as long as rows are kept, and no longer, because it
+        may be another machine's since."""
+        had = sorted((row.known, caller.dest, caller.member) for caller, row in self.rows.items())
+        return {dest: member for known, dest, member in had if known + KEEP_SECONDS > now}
 
     def emptied(self) -> None:
         """The kernel's counters begin at zero."""
         self.changed = self.changed or bool(self._counters)
         self._counters = {}
 
-    def _add(self, caller: Caller, member: str, news: int, last: float) -> None:
+    def _add(self, caller: Caller, news: int, last: float) -> Row:
         self.changed = True
         row = self.rows.get(caller)
         if row is None:
-            self.rows[caller] = Row(member, news, last, last)
+            # By a name that only rows remember, it is as old as the newest of them.
+            known = [r.known for c, r in self.rows.items() if c.dest == caller.dest]
+            row = self.rows[caller] = Row(news, last, last, max(known, default=last))
         else:
-            row.member, row.calls, row.last = member, row.calls + news, max(row.last, last)
+            row.calls, row.last = row.calls + news, max(row.last, last)
+        return row
 
     def _forget(self, now: float) -> None:
         for row in self.rows.values():  # a clock that was ahead keeps nothing longer
             row.last = min(row.last, now)
-            row.first = min(row.first, row.last)
+            row.first, row.known = min(row.first, row.last), min(row.known, now)
         gone = [caller for caller, row in self.rows.items() if row.last + KEEP_SECONDS <= now]
         if len(self.rows) - len(gone) > MOST_ROWS:
             oldest = sorted(self.rows, key=lambda caller: self.rows[caller].last)
@@ -142,7 +154,7 @@ class Leftovers:
         """Make all times ``by`` later, because another boot counts from elsewhere."""
         self.since += by
         for row in self.rows.values():
-            row.first, row.last = row.first + by, row.last + by
+            row.first, row.last, row.known = row.first + by, row.last + by, row.known + by
 
     def latest(self) -> float:
         """The latest time in it."""
@@ -162,10 +174,11 @@ class Leftovers:
                     "user": caller.user,
                     "group": caller.group,
                     "container": caller.container.hex(),
-                    "member": row.member,
+                    "member": caller.member,
                     "calls": row.calls,
                     "first": round(row.first, 2),
                     "last": round(row.last, 2),
+                    "known": round(row.known, 2),
                 }
                 for caller, row in self.rows.items()
             ],
@@ -182,6 +195,7 @@ def restored(document: Mapping[str, Any]) -> Leftovers:
             if len(container) not in (0, 4, 16):
                 raise ValueError("a container's address has 4 or 16 bytes")
             caller = Caller(
+                str(one["member"]),
                 ip_address(one["to"]).packed,
                 str(one["protocol"]),
                 int(one["port"]),
@@ -189,12 +203,11 @@ def restored(document: Mapping[str, Any]) -> Leftovers:
                 str(one["group"]),
                 container,
             )
-            made.rows[caller] = Row(
-                str(one["member"]), int(one["calls"]), float(one["first"]), float(one["last"])
-            )
+            times = (float(one[key]) for key in ("first", "last", "known"))
+            made.rows[caller] = Row(int(one["calls"]), *times)
         made._counters = {
             bytes.fromhex(raw): int(packets) for raw, packets in document["counters"].items()
         }
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"not a record of leftovers: {error!r}") from error
     return made

@@ -27,6 +27,7 @@ STRUCTURE = structure(Settings(path=Path("neti.yml")), Surroundings(uplinks=(), 
 class UnderTest:
     folder: Path
     machine: str = "this machine"
+    boot: str = "boot"
 
     def __post_init__(self) -> None:
         self.dataplane = MemoryDataplane()
@@ -39,7 +40,8 @@ class UnderTest:
             self.machine,
             Reconciler(self.dataplane, FakeConnections(), None),
             SteadyClock(SystemClock(), "boot"),
-            whose=lambda wanted: dict.fromkeys(wanted, "db-1"),
+            boot=self.boot,
+            whose=lambda wanted, _: dict.fromkeys(wanted, "db-1"),
         )
 
     def calls(self, packets: int) -> None:
@@ -62,6 +64,16 @@ def test_a_restart_counts_nothing_twice(host: UnderTest) -> None:
     host.start()
     host.calls(4)
     assert host.counted == 4
+
+
+def test_a_kernel_of_another_boot_counts_from_zero(host: UnderTest) -> None:
+    """The rules were loaded before the agent, so it never emptied anything."""
+    host.calls(3)
+    host.log.stop()
+    host.boot = "another"
+    host.start()
+    host.calls(5)
+    assert host.counted == 8
 
 
 def test_nothing_new_writes_nothing(host: UnderTest) -> None:
@@ -89,7 +101,7 @@ def test_a_file_that_cannot_be_used_is_named_and_the_record_begins_anew(
             path.write_bytes(durable.line({**document, "format": 99}))
         case "nonsense":
             path.write_bytes(durable.line({**document, "rows": [3]}))
-    account, faults = read(host.folder, host.machine, SteadyClock(SystemClock(), "boot"))
+    account, faults = read(host.folder, host.machine, SteadyClock(SystemClock(), "boot"), "boot")
     assert account.rows == {}
     (fault,) = faults
     assert str(path) in fault

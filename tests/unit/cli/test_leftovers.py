@@ -4,6 +4,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from ipaddress import IPv4Address
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +16,7 @@ from neti.cli import cli
 from neti.cli import leftovers as cli_leftovers
 from neti.control import client
 from neti.control.client import AgentUnreachable
+from neti.model import Member
 from neti.registry.detail import Document, Left
 
 NOW = 1_000_000.0
@@ -75,7 +77,8 @@ def test_one_member_alone(run: Run) -> None:
     assert "old-1" not in run("--to", "db-1", rows=(ROW, gone)).output
     shown = json.loads(run("--to", "db-1", "--json", rows=(ROW, gone)).output)
     assert [row["member"] for row in shown["rows"]] == ["db-1"]
-    assert "Nothing here uses a real address of db-9" in run("--to", "db-9", rows=(ROW,)).output
+    assert "Nothing here uses a real address of db-8" in run("--to", "db-8", rows=(ROW,)).output
+    assert "no member has the id or the address db-9" in run("--to", "db-9", unknown=True).output
 
 
 def test_a_hostile_name_does_not_reach_the_terminal(run: Run) -> None:
@@ -118,7 +121,15 @@ def test_the_fleet_adds_up_by_whom_each_member_is_called(
         "app-2": Document(left=()),
         "app-3": Document(),
     }
-    seen = SimpleNamespace(told=told, members=dict.fromkeys(told))
+    db = Member(
+        id="db-2",
+        site="ec2",
+        private=IPv4Address("10.0.0.12"),
+        public=None,
+        overlay=IPv4Address("192.168.0.9"),
+    )
+    members = {**dict.fromkeys(told, db), "db-2": db}
+    seen = SimpleNamespace(told={**told, "db-2": Document(left=())}, members=members, leases={})
     monkeypatch.setattr(cli_leftovers, "fleet_seen", lambda _: seen)
     assert run("--fleet").output.splitlines() == [
         "db-1 is called by its real address",

@@ -1,6 +1,7 @@
 """The account of who calls members by real addresses: nothing twice, nothing lost, bounded."""
 
 import json
+from collections.abc import Mapping
 from ipaddress import IPv4Address
 
 import pytest
@@ -33,8 +34,12 @@ def call(
     return Call(key, dest, "tcp", port, packets, idle, user=7, group=group)
 
 
-def whose(wanted: set[bytes]) -> dict[bytes, str]:
+def whose(wanted: set[bytes], _thought: Mapping[bytes, str]) -> dict[bytes, str]:
     return {packed: "db-1" for packed in wanted if packed == DB.packed}
+
+
+def nobody(_wanted: set[bytes], _thought: Mapping[bytes, str]) -> dict[bytes, str]:
+    return {}
 
 
 def take(
@@ -73,7 +78,7 @@ def test_what_goes_to_nobody_waits_until_it_is_somebodys() -> None:
     """An agent that starts without the registry knows nobody yet; the kernel still counts."""
     account = Leftovers(0.0)
     calls = [call(3)]
-    account.take(calls, 1.0, whose=lambda _: {}, named=lambda _: {})
+    account.take(calls, 1.0, whose=nobody, named=lambda _: {})
     assert account.rows == {}
     take(account, *calls, now=2.0)
     assert [row.calls for row in account.rows.values()] == [3]
@@ -84,8 +89,27 @@ def test_a_host_that_has_gone_keeps_its_name() -> None:
     account = Leftovers(0.0)
     take(account, call(1))
     account = restored(account.snapshot())
-    account.take([call(2)], 5.0, whose=lambda _: {}, named=lambda _: {})
-    assert [(row.member, row.calls) for row in account.rows.values()] == [("db-1", 2)]
+    account.take([call(2)], 5.0, whose=nobody, named=lambda _: {})
+    assert [(who.member, row.calls) for who, row in account.rows.items()] == [("db-1", 2)]
+
+
+def test_who_had_an_address_is_believed_for_14_days_and_no_longer() -> None:
+    """Somebody who is no member may have it since, and may be called for ever."""
+    account = Leftovers(0.0)
+    take(account, call(1))
+    for day in range(1, 20):
+        now = day * 86_400.0
+        account.take([call(1 + day)], now, whose=nobody, named=lambda _: {})
+    (row,) = account.rows.values()
+    assert row.calls == 14
+
+
+def test_calls_to_who_had_the_address_before_stay_theirs() -> None:
+    account = Leftovers(0.0)
+    take(account, call(1))
+    account.take([call(3)], 1.0, whose=lambda _w, _t: {DB.packed: "db-2"}, named=lambda _: {})
+    counted = {who.member: row.calls for who, row in account.rows.items()}
+    assert counted == {"db-1": 1, "db-2": 2}
 
 
 def test_a_group_keeps_its_name_and_one_that_ended_says_so() -> None:

@@ -61,19 +61,21 @@ def valid(path: Path) -> Dates:
     except OSError as error:
         raise NetiError(f"{path} cannot be read: {error.strerror}") from error
     try:
-        return _by_library(pem) if _decode is None else _by_openssl(pem, _decode)
+        return _by_openssl(pem) or _by_library(pem)
     except ValueError as error:
         raise NetiError(f"{path} holds no certificate as PEM") from error
 
 
-def _by_openssl(pem: bytes, decode: Callable[[str], dict[str, Any]]) -> Dates:
-    """Raises ValueError."""
+def _by_openssl(pem: bytes) -> Dates | None:
+    """None: it cannot be asked, or finds none. Whether there is one, the package says."""
+    if _decode is None:
+        return None
     try:
         with _as_a_path(pem) as place:
-            told = decode(place)
+            told = _decode(place)
         begins, ends = (ssl.cert_time_to_seconds(told[key]) for key in ("notBefore", "notAfter"))
-    except (OSError, KeyError) as error:  # ssl.SSLError is an OSError
-        raise ValueError("OpenSSL reads no certificate in it") from error
+    except (OSError, KeyError, ValueError):  # ssl.SSLError is an OSError
+        return None
     return (
         datetime.datetime.fromtimestamp(begins, datetime.UTC),
         datetime.datetime.fromtimestamp(ends, datetime.UTC),
