@@ -1,6 +1,7 @@
 """What is open to somebody for a time: real packets, both families, and the kernel's own clock."""
 
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from tests.support.netns import PATIENCE, WAIT, Net, Server, alive, connect, rea
 from tests.support.talking import Echo, echoed, udp
 
 from neti.control import client
+from neti.dataplane.conntrack import Conntrack
 from neti.dataplane.reconciler import Resync
 from neti.model.openings import Opening
 from neti.model.settings import IPNetwork
@@ -121,6 +123,37 @@ def test_the_kernel_ends_it_by_its_own_clock(
         until_shut(net, 5432, source)
         assert alive(held)
     assert comes(net, 5432, other)
+
+
+@pytest.mark.parametrize("source", [netns.STRANGER, netns.STRANGER6], ids=["ipv4", "ipv6"])
+def test_what_goes_on_ends_when_its_socket_is_killed_and_not_when_tracking_forgets_it(
+    net: Net, host: Opened, source: str
+) -> None:
+    """As docs/operations.md says. Tracking takes up again what this host sends, and the peer's
+    answers count as established with it. The socket is one of both families, as most are."""
+    listening = net.inside(net.host, _dual_stack)
+    host.opens(opening(source, 5432))
+    with listening, connect(net, net.outside, _own(source), 5432, source) as held:
+        own, _ = listening.accept()
+        host.opens()
+        nft(net, "flush", "set", "inet", "neti", "grace")  # as it is two hours after the start
+        assert net.inside(net.host, Conntrack).end_those(lambda one: True) > 0
+        own.sendall(b"word")
+        assert held.recv(4) == b"word"
+        held.sendall(b"back")
+        own.settimeout(PATIENCE)
+        assert own.recv(4) == b"back"
+        command = ["ip", "netns", "exec", net.host, "ss", "-K", "-t"]
+        command += ["dst", f"[{source}]" if ":" in source else source, "sport", "=", ":5432"]
+        subprocess.run(command, check=True, capture_output=True)
+        with pytest.raises(ConnectionError):
+            held.recv(4)
+        own.close()
+    assert not comes(net, 5432, source)
+
+
+def _dual_stack() -> socket.socket:
+    return socket.create_server(("::", 5432), family=socket.AF_INET6, dualstack_ipv6=True)
 
 
 def _own(source: str) -> str:
