@@ -31,6 +31,7 @@ LONGEST: Final = (
 COMMAND: Final = (sys.executable, "-m", "drills.lanes")  # a lane: drill, scale, seed, where to tell
 _ROOT: Final = Path(__file__).parents[1]
 _EVERY: Final = 0.1  # seconds between two looks at who has ended
+_TEARDOWN: Final = 120.0  # seconds that a lane may take from being told to end
 
 
 def play(
@@ -58,15 +59,18 @@ def play(
 
 @contextlib.contextmanager
 def _ended(playing: "list[_Lane]") -> Iterator[None]:
-    """Whoever plays at the end of it: all are told, and all waited for."""
+    """Whoever plays at the end of it: all are told, and all waited for. Not for ever, as nobody can
+    interrupt it: one that hangs is killed, and what it built is taken down here."""
     try:
         yield
     finally:
         with runner.undisturbed():
             for lane in playing:
                 lane.process.terminate()
-            for lane in playing:
-                lane.process.wait()
+            deadline = time.monotonic() + _TEARDOWN
+            killed = [lane for lane in playing if not lane.has_ended(deadline)]
+            if killed:
+                leftovers.clear()
 
 
 def rank(name: str) -> int:
@@ -79,6 +83,16 @@ class _Lane:
     name: str
     process: "subprocess.Popen[bytes]"
     told: Path
+
+    def has_ended(self, deadline: float) -> bool:
+        """By itself. It is killed, with its children, if not by then."""
+        try:
+            self.process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            return False
+        return True
 
     def outcome(self) -> Outcome:
         """What it told; a drill that did not finish where its process ended before that."""
@@ -114,9 +128,12 @@ def main(name: str, scale: Scale, seed: int, told: Path) -> int:
 
 
 def _end_with_parent() -> None:
-    """Nobody writes there: its end is that of whoever started this one."""
+    """Nobody writes there: its end is that of whoever started this one. If the teardown hangs, the
+    next run finds what is left."""
     os.read(0, 1)
     os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(_TEARDOWN)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -43,6 +43,14 @@ def run(drill):
     finally:
         here.with_suffix(".ended").touch()
 """
+# In a drill: no end of it comes to its end.
+NEVER_DOWN = """from drills import lanes
+        lanes._TEARDOWN = 0.5
+        try:
+            until('never')
+        finally:
+            until('never')
+"""
 
 
 @pytest.fixture(name="drill")
@@ -118,11 +126,29 @@ def test_whoever_stops_in_the_middle_ends_those_that_play(
         os.kill(int((tmp_path / "d92_hangs").read_text()), 0)
 
 
+def test_a_lane_that_hangs_in_its_teardown_is_killed(
+    drill: Callable[[str, str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cleared: list[bool] = []
+    monkeypatch.setattr(leftovers, "clear", lambda: cleared.append(True))
+    monkeypatch.setattr(lanes, "_TEARDOWN", 0.5)
+    drill("d91_ends", "until('d92_hangs')")
+    drill("d92_hangs", NEVER_DOWN)
+    playing = play("d91_ends", "d92_hangs")
+    assert next(playing).name == "d91_ends"
+    playing.close()
+    assert not (tmp_path / "d92_hangs.ended").exists()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "d92_hangs").read_text()), 0)
+    assert cleared == [True]
+
+
+@pytest.mark.parametrize("body", ["until('never')", NEVER_DOWN])
 def test_a_lane_ends_with_whoever_started_it(
-    drill: Callable[[str, str], None], tmp_path: Path
+    drill: Callable[[str, str], None], tmp_path: Path, body: str
 ) -> None:
     """However that one ends: nobody is left to tell it to."""
-    drill("d91_hangs", "until('never')")
+    drill("d91_hangs", body)
     program = textwrap.dedent(
         f"""
         from drills import lanes
@@ -139,4 +165,4 @@ def test_a_lane_ends_with_whoever_started_it(
         parent.send_signal(signal.SIGKILL)
     with os.fdopen(lane):
         assert select.select([lane], [], [], 60.0)[0]  # readable when it has ended
-    assert (tmp_path / "d91_hangs.ended").exists()
+    assert (tmp_path / "d91_hangs.ended").exists() == (body != NEVER_DOWN)
