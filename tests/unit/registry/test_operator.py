@@ -31,7 +31,7 @@ class Tree:
     def nodes(self, paths: list[str], *, unread: set[str]) -> list[tuple[bytes, Any]]:
         self.in_one[-1] += len(paths)
         # The later its address, the earlier it was written.
-        stats = [SimpleNamespace(mzxid=-int(path[-1]), czxid=0) for path in paths]
+        stats = [SimpleNamespace(mzxid=-int(path[-1]), czxid=0, ephemeralOwner=0) for path in paths]
         return [(b"x", stat) for stat in stats]
 
 
