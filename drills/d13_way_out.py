@@ -18,7 +18,7 @@ from typing import Final, Literal
 
 from drills import broken, talk
 from drills.broken import Broken
-from drills.drill import Row, Rows, Run
+from drills.drill import DrillError, Row, Rows, Run
 from drills.field import Field
 from drills.host import FieldHost
 from drills.plan import OVERLAY, PORT, STRANGER
@@ -34,6 +34,7 @@ BOTH: Final[tuple[Command, ...]] = ("relax", "down")
 _BRIEF: Final = 0.2  # seconds for a stranger who is not to get in
 _OPEN: Final = {"relax": "shadow: nothing is kept out", "down": "down: nothing of Neti is in"}
 _NEXT_STEP: Final = re.compile(r"[.]\n→ 'neti \w+' [^\n]+$")
+_LAST_LINES: Final = 12  # of an agent's log, where it does not follow
 _NOT_SAVED: Final = "THIS IS NOT ON DISK"
 
 
@@ -180,11 +181,24 @@ def _stranger(lane: Lane, patience: float) -> bool:
 
 
 def _agent_knows(host: FieldHost, command: Command) -> None:
+    told = ["it never answered"]
+
     def knows() -> bool:
-        status = host.status()
+        try:
+            status = host.status()
+        except NetiError as error:
+            told.append(str(error))
+            raise
+        codes = sorted(one["code"] for one in status["problems"])
+        told.append(f"stage {status['stage']}, down {status['down']}, problems {codes}")
         return bool(status["down"]) if command == "down" else status["stage"] == "shadow"
 
-    wait_for(knows, f"the agent of {host.name} does not follow 'neti {command}'")
+    try:
+        wait_for(knows, f"the agent of {host.name} does not follow 'neti {command}'")
+    except DrillError as error:
+        log = host.agent.log.read_text(errors="replace").splitlines()[-_LAST_LINES:]
+        runs = "runs" if host.agent.running else "has ended"
+        raise DrillError("; ".join([f"{error}: it {runs}", *told[-1:], *log])) from error
 
 
 def _starts(host: FieldHost) -> None:
