@@ -123,10 +123,13 @@ def _play(lane: Lane, kind: Broken, command: Command) -> tuple[str, bool]:
             wrong.append(f"said {said!r} {done.stderr.strip()[-300:]!r}")
         if kind.agent == "hung":
             host.agent.signal(SIGCONT)
-        if kind.agent != "gone":
-            _agent_knows(host, command)
-        elif kind.started:
-            _starts(host)
+        try:
+            if kind.agent != "gone":
+                _agent_knows(host, command)
+            elif kind.started:
+                _starts(host)
+        except DrillError as error:  # what the command itself said comes first
+            wrong.append(str(error))
         if kind.agent != "gone" or kind.started:
             wrong += [f"{what}, once the agent runs" for what in _wrong(lane, command)]
         if kind.agent == "running" and not host.agent.running:

@@ -56,7 +56,7 @@ def leftovers(config: Path, as_json: bool, to: str | None, everywhere: bool) -> 
     found = seen(
         settings_in_force(config),
         lambda folder: leftovers_of(
-            ask(folder, "leftovers", then="'neti leftovers' shows what is on disk", to=to or "")
+            ask(folder, "leftovers", then="'neti leftovers' shows what is on disk", to=to)
         ),
     )
     if found.unknown:

@@ -89,6 +89,7 @@ ARGUMENTS: Final[Mapping[str, Mapping[str, tuple[str, Check]]]] = {
     "relax": {"until": ("a time in seconds since the epoch", _time)},
     "reload": {"anyway": _YES_OR_NO, "session": _SESSION},
     "preview": {"all": _YES_OR_NO},
+    "leftovers": {"to": _HOST},
     "explain": {
         "source": _HOST,
         "dest": _HOST,

@@ -189,13 +189,21 @@ def test_a_slow_end_slows_the_other_and_fills_no_memory() -> None:
         async with fakes(1) as servers, proxy(*servers) as one:
             servers[0].reading.clear()
             _, writer = await one.connect()
-            writer.write(bytes(64 << 20))
+
+            async def pour() -> None:
+                # Not at once: asyncio would move all that it still has after each part it sends.
+                for _ in range(1024):
+                    writer.write(bytes(64 << 10))
+                    await writer.drain()
+
+            pouring = asyncio.create_task(pour())
             passed = -1
             async with asyncio.timeout(PATIENCE):
                 while passed <= 0 or passed < one.relay.counts.to_servers:  # until buffers are full
                     passed = one.relay.counts.to_servers
                     await asyncio.sleep(0.3)
             assert 0 < passed < 32 << 20
+            pouring.cancel()
             writer.transport.abort()
 
     asyncio.run(scenario())
