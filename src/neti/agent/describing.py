@@ -40,9 +40,9 @@ class Describing:
         self._words, self._counted = float(_MOST_WORDS), core.now()
         self._asked: bytes | None = _NOTHING_HEARD
         self._config: tuple[bytes, int] | None = None
-        self._left: tuple[Left, ...] | None = None
+        self._left: tuple[tuple[Left, ...] | None, int] = None, 0
         self.hurts: Callable[[], Hurts | None] = lambda: None
-        self.left: Callable[[], tuple[Left, ...] | None] = lambda: None
+        self.left: Callable[[], tuple[tuple[Left, ...] | None, int]] = lambda: (None, 0)
 
     def detail(self) -> bytes:
         """The document as of now. The caller must write it."""
@@ -53,7 +53,11 @@ class Describing:
         self._anew = now + least + core.out.chance(more * 1000) / 1000
         core.soon("describe", _EVERY)
         written = int(core.wall())
-        return encode(replace(self._told, hurts=self._hurts, left=self._left, written=written))
+        left, more = self._left
+        said = replace(
+            self._told, hurts=self._hurts, left=left, left_more=more or None, written=written
+        )
+        return encode(said)
 
     def _said(self) -> Document:
         return said_of_itself(self._core, self._config_read())

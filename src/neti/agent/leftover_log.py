@@ -26,7 +26,7 @@ from neti.model.document import plain
 from neti.model.settings import Settings
 from neti.monitoring.leftovers import Leftover
 from neti.monitoring.leftovers import Leftovers as Shown
-from neti.registry.detail import Left
+from neti.registry.detail import MAX_LEFT, Left
 from neti.ruleset.policy_leftover import MISSED
 from neti.stage.leftovers import Caller, Leftovers, Row, Whose, restored
 from neti.stage.shadow import address_of, port_name
@@ -84,18 +84,20 @@ class LeftoverLog:
         self.fault = None
         self.account.take(calls, self.steady.now(), whose=self._whose, named=self._groups.named)
 
-    def latest(self) -> tuple[Left, ...]:
-        """Of each member and port that is called from here, the latest first."""
+    def latest(self) -> tuple[tuple[Left, ...], int]:
+        """Of each member and port that is called from here, the latest first: as many as a document
+        has room for, and how many there are besides."""
         found: dict[tuple[str, str], tuple[int, float]] = {}
         for caller, row in self.account.rows.items():
             key = caller.member, port_name((caller.protocol, caller.port))
             calls, last = found.get(key, (0, row.last))
             found[key] = calls + row.calls, max(last, row.last)
         ranked = sorted(found.items(), key=lambda one: (-one[1][1], one[0]))
-        return tuple(
+        told = tuple(
             Left(to=to, port=port, calls=calls, last=int(self.steady.shown(last)))
-            for (to, port), (calls, last) in ranked
+            for (to, port), (calls, last) in ranked[:MAX_LEFT]
         )
+        return told, len(ranked) - len(told)
 
     def tick(self) -> None:
         """A look, and a write when one is due. Raises StateError."""

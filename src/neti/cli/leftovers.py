@@ -82,8 +82,9 @@ def _of_fleet(seen: "Seen", to: str | None, as_json: bool) -> None:
     ]
     calls.sort(key=lambda call: (call["to"], -call["last"], call["from"]))
     silent = sorted(host for host in seen.members if seen.told.get(host, Document()).left is None)
+    cut = {host: told.left_more for host, told in seen.told.items() if told.left_more}
     if as_json:
-        print_json({"calls": calls, "silent": silent})
+        print_json({"calls": calls, "silent": silent, "cut": cut})
         return
     whom = "members" if to is None else to
     if not calls:
@@ -91,6 +92,9 @@ def _of_fleet(seen: "Seen", to: str | None, as_json: bool) -> None:
     for called in dict.fromkeys(call["to"] for call in calls):
         say(f"{called} is called by its real address")
         say(*(_from(call, time.time()) for call in calls if call["to"] == called))
+    if cut:
+        hosts = some([f"{host} ({more} more)" for host, more in sorted(cut.items())])
+        say(f"More than they have room to say is called from: {hosts}", "→ 'neti leftovers' there")
     if silent:
         say(f"{counted(len(silent), 'host does', 'hosts do')} not say: {some(silent)}")
 

@@ -81,10 +81,10 @@ class Document:
     all; ``tunnel_port``: where those who encrypt call it; ``member_ports``: "none", "waiting",
     "trial" or "in-force"; ``gateways``: see ``gateways_named``; ``openings``: how many ports are
     open there for a time; ``down``: only while it is;
-    ``relaxed``: only while its neti.yml asks for more, or for a time; ``left``: the latest of
-    ``MAX_LEFT``; ``config_read``: when the configuration was read; ``config_unread``: since when
-    the file is another; ``written``: when the document was; all in Unix seconds. What it does not
-    say is empty, or None for the rest."""
+    ``relaxed``: only while its neti.yml asks for more, or for a time; ``left``: the latest
+    ``MAX_LEFT``; ``left_more``: how many there are besides; ``config_read``: when the configuration
+    was read; ``config_unread``: since when the file is another; ``written``: when the document was;
+    all in Unix seconds. What it does not say is empty, or None for the rest."""
 
     name: str = ""
     pid: int | None = None
@@ -104,6 +104,7 @@ class Document:
     config_unread: int | None = None
     hurts: Hurts | None = None
     left: tuple[Left, ...] | None = None
+    left_more: int | None = None
     written: int | None = None
 
 
@@ -125,7 +126,8 @@ def _ever_shorter(document: Document) -> Iterator[Document]:
     yield document
     while document.left:
         # Where none has room it is not said, which is not the same as that there is none.
-        document = replace(document, left=document.left[:-1] or None)
+        more = (document.left_more or 0) + 1
+        document = replace(document, left=document.left[:-1] or None, left_more=more)
         yield document
     for order in ("relaxed", "down"):
         if (said := getattr(document, order)) is not None:
@@ -145,7 +147,11 @@ def _encoded(document: Document) -> bytes:
         "hurts": None if document.hurts is None else asdict(document.hurts),
         "left": None if document.left is None else [astuple(one) for one in document.left],
     }
-    said = {key: value for key, value in plain.items() if value not in (None, "", {})}
+    said = {
+        key: value
+        for key, value in plain.items()
+        if value not in (None, "", {}) and (key, value) != ("left_more", 0)
+    }
     text = json.dumps({"format": FORMAT, **said}, ensure_ascii=False, separators=(",", ":"))
     return text.encode(errors="replace")
 
@@ -186,6 +192,7 @@ def decode(raw: bytes) -> Document:
         config_unread=_time(held.get("config_unread")),
         hurts=_hurts(held.get("hurts")),
         left=_left(held.get("left")),
+        left_more=_number(held.get("left_more"), 1, _MANY),
         written=_time(held.get("written")),
     )
 

@@ -237,7 +237,8 @@ def test_the_largest_document_has_less_than_4_kib() -> None:
     read = detail.decode(detail.encode(whole))
     assert whole.left is not None
     assert read.left  # as many as have room
-    assert read == replace(whole, left=whole.left[: len(read.left)])
+    kept = len(read.left)
+    assert read == replace(whole, left=whole.left[:kept], left_more=MAX_LEFT - kept or None)
 
 
 @pytest.mark.parametrize("letter", HOSTILE)
@@ -260,7 +261,7 @@ def test_no_letter_makes_it_larger(letter: str) -> None:
 
 
 def _bare(document: Document) -> Document:
-    return replace(document, name="", left=None, down=None, relaxed=None)
+    return replace(document, name="", left=None, left_more=None, down=None, relaxed=None)
 
 
 LONG = st.sampled_from(HOSTILE).map(lambda letter: letter * (64 // len(letter.encode())))

@@ -14,6 +14,7 @@ from neti.clock import SteadyClock, SystemClock
 from neti.dataplane.memory import MemoryDataplane
 from neti.dataplane.reconciler import Reconciler
 from neti.model.settings import Settings
+from neti.registry.detail import MAX_LEFT
 from neti.ruleset.objects import CreateTable, Transaction
 from neti.ruleset.policy import structure
 from neti.ruleset.surroundings import Surroundings
@@ -74,6 +75,17 @@ def test_a_kernel_of_another_boot_counts_from_zero(host: UnderTest) -> None:
     host.start()
     host.calls(5)
     assert host.counted == 8
+
+
+def test_the_document_gets_the_latest_and_how_many_there_are_besides(host: UnderTest) -> None:
+    """A host may call thousands of ports; making the document must not grow with them."""
+    host.dataplane.called = [
+        Call(b"%d" % port, DB, "tcp", port, 1, float(port), user=7) for port in range(1, 101)
+    ]
+    host.log.sample()
+    left, more = host.log.latest()
+    assert [one.port for one in left] == [f"{port}/tcp" for port in range(1, MAX_LEFT + 1)]
+    assert len(left) + more == 100
 
 
 def test_nothing_new_writes_nothing(host: UnderTest) -> None:

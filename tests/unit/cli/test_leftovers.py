@@ -118,7 +118,7 @@ def test_the_fleet_adds_up_by_whom_each_member_is_called(
     last = int(time.time()) - 7300
     told = {
         "app-1": Document(left=(Left(to="db-1", port="5432/tcp", calls=214, last=last),)),
-        "app-2": Document(left=()),
+        "app-2": Document(left=(), left_more=3),
         "app-3": Document(),
     }
     db = Member(
@@ -134,6 +134,8 @@ def test_the_fleet_adds_up_by_whom_each_member_is_called(
     assert run("--fleet").output.splitlines() == [
         "db-1 is called by its real address",
         "  from app-1, 5432/tcp: 214 connections, last 2 h ago",
+        "More than they have room to say is called from: app-2 (3 more)",
+        "→ 'neti leftovers' there",
         "1 host does not say: app-3",
     ]
     assert (
