@@ -3,7 +3,8 @@
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,11 +12,13 @@ import yaml
 
 from drills import plan
 from drills.drill import DrillError
+from drills.waiting import wait_for
 from neti.registry.zookeeper.certificates import Wanted, make
 from neti_lab import namespaces
 
 if TYPE_CHECKING:
     from drills.field import Field
+    from drills.host import FieldHost
 
 SERVER: Final = "zk1"
 _OPERATOR: Final = "operator-chief"
@@ -62,3 +65,13 @@ class Operator:
         if done.returncode != 0:
             raise DrillError(f"neti {' '.join(words)}: {done.stderr.strip()}")
         return done.stdout
+
+    def turns_strict_on(self, hosts: Iterable["FieldHost"]) -> None:
+        """And each of these follows."""
+        self.says("registry", "strict", "on")
+        for host in hosts:
+            wait_for(partial(_is_strict, host), f"{host.name} does not become strict")
+
+
+def _is_strict(host: "FieldHost") -> bool:
+    return bool(host.status()["records"] == "strict")

@@ -53,12 +53,7 @@ def run(drill: Run) -> Rows:
         for host in field.hosts:
             host.configure(session_seconds=_SESSION)
         field.start()
-        operator.says("registry", "strict", "on")
-        for host in field.hosts:
-            wait_for(
-                lambda host=host: host.status()["records"] == "strict",  # type: ignore[misc]  # a default in a lambda
-                f"{host.name} does not become strict",
-            )
+        operator.turns_strict_on(field.hosts)
         steps = Steps()
         with field.probing(h1.namespace, h2.overlay) as probe:
             drill.say("without the attacker")

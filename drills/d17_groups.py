@@ -74,12 +74,7 @@ def _lay_out(field: Field, operator: Operator) -> None:
     operator.says("group", "set", "web", "h3")
     h1.configure(reject_all=True)
     field.start()
-    operator.says("registry", "strict", "on")
-    for host in field.hosts:
-        wait_for(
-            lambda host=host: host.status()["records"] == "strict",  # type: ignore[misc]  # a default in a lambda
-            f"{host.name} does not become strict",
-        )
+    operator.turns_strict_on(field.hosts)
 
 
 def _before_and_in_force(h1: FieldHost, h2: FieldHost, h3: FieldHost) -> Rows:
