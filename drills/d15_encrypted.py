@@ -40,6 +40,10 @@ _MARK: Final = TCP_ASKED.decode()
 _EVERY: Final = 0.1  # seconds
 _TRIAL: Final = ("--trial", "120", "--wait-for-confirm", "--no-follow", "--anyway")
 _PROTOCOL: Final = str(ROUTE_PROTOCOL)
+_NO_NETWORK: Final = """table inet no_network {
+    chain leaving { type filter hook output priority -500; oifname != "lo" drop }
+    chain arriving { type filter hook prerouting priority -500; iifname != "lo" drop }
+}"""
 
 
 def run(drill: Run) -> Rows:
@@ -288,11 +292,13 @@ def _reboot(field: Field, street: Street, ear: Ear, ways: Sequence[Way], host: F
     """An empty kernel; what is on disk gives back the road, before any agent runs."""
     host.agent.kill()
     street.kill_wireguard(host)
+    host.nft(_NO_NETWORK)  # a machine that boots has none until its rules are restored
     host.nft(f"delete table {FAMILY_TABLE}")
     host.ip("-4", "route", "flush", "table", "all", "proto", _PROTOCOL)
     host.ip("-4", "rule", "flush", "protocol", _PROTOCOL)
     street.start_wireguard(host)
     done = host.neti("restore")
+    host.nft("delete table inet no_network")
     yield Row("reboot: neti restore", done.stdout.strip()[:90], done.returncode == 0)
     back = wait_for(lambda: all(way.works() for way in ways), "not all is reached after restore")
     yield Row("reboot: all is reached, before any agent", f"{back:.2f} s", True)
