@@ -41,8 +41,8 @@ _EVERY: Final = 0.1  # seconds
 _TRIAL: Final = ("--trial", "120", "--wait-for-confirm", "--no-follow", "--anyway")
 _PROTOCOL: Final = str(ROUTE_PROTOCOL)
 _NO_NETWORK: Final = """table inet no_network {
-    chain leaving { type filter hook output priority -500; oifname != "lo" drop }
-    chain arriving { type filter hook prerouting priority -500; iifname != "lo" drop }
+    chain leaving { type filter hook output priority -500; oifname != "lo" drop; }
+    chain arriving { type filter hook prerouting priority -500; iifname != "lo" drop; }
 }"""
 
 
