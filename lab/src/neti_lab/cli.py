@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from neti.cli.menu import Group
 from neti.cli.output import explain, print_json, say
 from neti_lab.topology import DEFAULT_NAME, MAX_HOSTS, RegistryKind, lab_command
 
@@ -35,7 +36,7 @@ _registry = click.option(
 )
 
 
-@click.group("lab")
+@click.group("lab", cls=Group)
 def lab_group() -> None:
     """A whole fleet on this machine, in network namespaces of its own.
 
@@ -45,9 +46,10 @@ def lab_group() -> None:
 
     \b
     Examples:
-      neti lab demo                        shows everything in half a minute, then cleans up
-      neti lab up                          a lab to play with
-      neti lab exec ec2-1 ip route         run a command on a host
+      neti lab demo             shows everything in half a minute, then cleans up
+      neti lab up               a lab to play with
+      neti lab exec ec2-1 ip route
+                              runs a command on a host
       neti lab exec stranger curl -m 2 http://198.51.100.11:8080/
       neti lab down
     """

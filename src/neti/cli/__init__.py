@@ -3,7 +3,6 @@
 Must never do work of its own: a command asks the agent, a registry or the kernel and prints.
 """
 
-import difflib
 import importlib
 import importlib.util
 import os
@@ -14,46 +13,60 @@ import click
 
 from neti import __version__
 from neti.cli.ending import ended_by
+from neti.cli.menu import Formatter, Group
 from neti.cli.output import OutputFailed
 from neti.errors import NetiError
 
-# command -> (module, attribute); in the order of --help
-_COMMANDS: Final[dict[str, tuple[str, str]]] = {
-    "agent": ("neti.cli.agent", "agent"),
-    "status": ("neti.cli.status", "status"),
-    "fleet": ("neti.cli.fleet", "fleet"),
-    "verify": ("neti.cli.verify", "verify"),
-    "preview": ("neti.cli.preview", "preview"),
-    "explain": ("neti.cli.explain", "explain"),
-    "leftovers": ("neti.cli.leftovers", "leftovers"),
-    "check": ("neti.cli.check", "check"),
-    "plan": ("neti.cli.plan", "plan"),
-    "enforce": ("neti.cli.stage", "enforce"),
-    "confirm": ("neti.cli.stage", "confirm"),
-    "relax": ("neti.cli.way_out", "relax"),
-    "open": ("neti.cli.open", "open_"),
-    "release": ("neti.cli.stage", "release"),
-    "reload": ("neti.cli.reload", "reload"),
-    "restore": ("neti.cli.restore", "restore"),
-    "metrics": ("neti.cli.metrics", "metrics"),
-    "overlay-ip": ("neti.cli.host", "overlay_ip"),
-    "lookup": ("neti.cli.hosts", "lookup"),
-    "hosts": ("neti.cli.hosts", "hosts"),
-    "down": ("neti.cli.way_out", "down"),
-    "up": ("neti.cli.host", "up"),
-    "leave": ("neti.cli.host", "leave"),
-    "conntrack-max": ("neti.cli.conntrack_max", "conntrack_max"),
-    "key": ("neti.cli.key", "key"),
-    "gateway": ("neti.cli.gateway", "gateway"),
-    "group": ("neti.cli.group", "group"),
-    "lease": ("neti.cli.lease", "lease"),
-    "report": ("neti.cli.report", "report"),
-    "aws": ("neti.cli.aws", "aws_group"),
-    "registry": ("neti.cli.registry", "registry_group"),
-    "zk-proxy": ("neti.cli.zk_proxy", "zk_proxy"),
-    "config": ("neti.cli.config", "config_group"),
-    "lab": ("neti_lab.cli", "lab_group"),
+# section of --help -> command -> (module, attribute)
+_SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
+    "Look": {
+        "status": ("neti.cli.status", "status"),
+        "fleet": ("neti.cli.fleet", "fleet"),
+        "lookup": ("neti.cli.hosts", "lookup"),
+        "verify": ("neti.cli.verify", "verify"),
+        "preview": ("neti.cli.preview", "preview"),
+        "explain": ("neti.cli.explain", "explain"),
+        "leftovers": ("neti.cli.leftovers", "leftovers"),
+        "plan": ("neti.cli.plan", "plan"),
+        "check": ("neti.cli.check", "check"),
+        "metrics": ("neti.cli.metrics", "metrics"),
+        "overlay-ip": ("neti.cli.host", "overlay_ip"),
+    },
+    "Rules of this host": {
+        "enforce": ("neti.cli.stage", "enforce"),
+        "confirm": ("neti.cli.stage", "confirm"),
+        "relax": ("neti.cli.way_out", "relax"),
+        "open": ("neti.cli.open", "open_"),
+        "release": ("neti.cli.stage", "release"),
+        "down": ("neti.cli.way_out", "down"),
+        "up": ("neti.cli.host", "up"),
+    },
+    "This host": {
+        "agent": ("neti.cli.agent", "agent"),
+        "reload": ("neti.cli.reload", "reload"),
+        "leave": ("neti.cli.host", "leave"),
+        "hosts": ("neti.cli.hosts", "hosts"),
+        "restore": ("neti.cli.restore", "restore"),
+        "conntrack-max": ("neti.cli.conntrack_max", "conntrack_max"),
+    },
+    "The fleet": {
+        "group": ("neti.cli.group", "group"),
+        "lease": ("neti.cli.lease", "lease"),
+        "gateway": ("neti.cli.gateway", "gateway"),
+        "key": ("neti.cli.key", "key"),
+        "report": ("neti.cli.report", "report"),
+    },
+    "Set-up": {
+        "config": ("neti.cli.config", "config_group"),
+        "registry": ("neti.cli.registry", "registry_group"),
+        "zk-proxy": ("neti.cli.zk_proxy", "zk_proxy"),
+        "aws": ("neti.cli.aws", "aws_group"),
+    },
+    "To try it": {
+        "lab": ("neti_lab.cli", "lab_group"),
+    },
 }
+_COMMANDS: Final = {name: place for named in _SECTIONS.values() for name, place in named.items()}
 
 
 _LAB: Final = "lab"  # of the distribution neti-lab, which no firewall host needs
@@ -73,9 +86,14 @@ def _no_lab(arguments: tuple[str, ...]) -> None:
     )
 
 
-class _Lazy(click.Group):
+class _Lazy(Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [name for name in _COMMANDS if name != _LAB or _has_lab()]
+
+    def sections(self, ctx: click.Context) -> dict[str, list[str]]:
+        there = self.list_commands(ctx)
+        found = {title: [n for n in named if n in there] for title, named in _SECTIONS.items()}
+        return {title: names for title, names in found.items() if names}
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         place = _COMMANDS.get(cmd_name)
@@ -85,17 +103,6 @@ class _Lazy(click.Group):
             return _no_lab
         command: click.Command = getattr(importlib.import_module(place[0]), place[1])
         return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        try:
-            return super().resolve_command(ctx, args)
-        except click.UsageError as error:
-            near = difflib.get_close_matches(args[0], self.list_commands(ctx), 1)
-            if not near or isinstance(error, click.NoSuchOption):
-                raise
-            raise click.UsageError(f"{error.message} Did you mean {near[0]!r}?", ctx) from None
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -117,6 +124,9 @@ class _Lazy(click.Group):
             sys.exit(ended_by(failed, debug=False, command=None))
         except Exception as error:  # nobody should read a traceback at three in the morning
             sys.exit(ended_by(error, debug=False, command=None))
+
+
+click.Context.formatter_class = Formatter  # of every command below
 
 
 @click.group(

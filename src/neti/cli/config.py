@@ -9,6 +9,7 @@ from typing import Any, Final
 import click
 
 from neti.cli.common import config_option, json_option
+from neti.cli.menu import Group
 from neti.cli.output import print_json, say
 from neti.errors import ConfigError, IdentityError
 from neti.model import Encrypt
@@ -27,7 +28,7 @@ _CLOUDS: Final = {
 }
 
 
-@click.group("config")
+@click.group("config", cls=Group)
 def config_group() -> None:
     """Check a configuration file, or print the schema of one."""
 

@@ -99,7 +99,7 @@ _EVERY: Final = 5.0  # seconds, with --watch
     type=Requirements(),
     multiple=True,
     help="List the hosts that are not, lost ones too; exit code 1 if there are any. Of all hosts, "
-    "or of those by --site and --where. Repeatable, or with commas.",
+    f"or of those by --site and --where. WHAT: {', '.join(attendance.REQUIRED)}.",
 )
 @click.option(
     "--except",

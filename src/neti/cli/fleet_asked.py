@@ -30,7 +30,7 @@ class Requirements(click.ParamType):  # type: ignore[type-arg]
     name = "requirement"
 
     def get_metavar(self, *_: Any, **__: Any) -> str:
-        return f"[{'|'.join(attendance.REQUIRED)}]"
+        return "WHAT[,WHAT]"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> tuple[Required, ...]:
         found: list[Required] = []

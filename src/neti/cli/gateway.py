@@ -6,6 +6,7 @@ import click
 
 from neti.cli.common import config_option, json_option, registry_of
 from neti.cli.ending import if_interrupted
+from neti.cli.menu import Group
 from neti.cli.output import print_json, say
 from neti.config import load
 from neti.host import caller
@@ -16,7 +17,7 @@ from neti.words import some
 _UNKNOWN = "whether it was changed is not known\n→ the same command again"
 
 
-@click.group()
+@click.group(cls=Group)
 def gateway() -> None:
     """Take a gateway of a site out of use, and into use again."""
 

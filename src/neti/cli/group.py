@@ -17,6 +17,7 @@ from neti.cli.common import (
 )
 from neti.cli.ending import if_interrupted
 from neti.cli.group_words import document, doubtful, of_line
+from neti.cli.menu import Group
 from neti.cli.output import explain, print_json, say
 from neti.config import load
 from neti.errors import NetiError
@@ -66,7 +67,7 @@ _shrink = click.option(
 )
 
 
-@click.group()
+@click.group(cls=Group)
 def group() -> None:
     """Say which members are in which group.
 

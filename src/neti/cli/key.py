@@ -8,6 +8,7 @@ import click
 from neti.cli.asking import ask
 from neti.cli.common import config_option, json_option, registry_of, settings_in_force
 from neti.cli.ending import if_interrupted
+from neti.cli.menu import Group
 from neti.cli.output import print_json, say
 from neti.config import load
 from neti.errors import NetiError
@@ -21,7 +22,7 @@ from neti.words import some
 _PATIENCE: Final = 25.0  # seconds: the registry has to be told
 
 
-@click.group()
+@click.group(cls=Group)
 def key() -> None:
     """Give this host a new WireGuard key, or revoke another host's."""
 

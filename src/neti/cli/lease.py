@@ -18,6 +18,7 @@ from neti.cli.common import (
 )
 from neti.cli.ending import if_interrupted
 from neti.cli.lease_gc import gc
+from neti.cli.menu import Group
 from neti.cli.output import consent, explain, print_json, say
 from neti.config import load
 from neti.errors import NetiError, RegistryUnavailable
@@ -31,7 +32,7 @@ from neti.registry.leases import DamagedLease
 from neti.words import counted, some
 
 
-@click.group()
+@click.group(cls=Group)
 def lease() -> None:
     """List, release or move the leases of overlay addresses."""
 

@@ -18,6 +18,7 @@ from neti.cli.common import (
     waiting_for,
     zookeeper_opened,
 )
+from neti.cli.menu import Group
 from neti.cli.output import print_json, say
 from neti.cli.registry_admission import admission
 from neti.cli.registry_admit import admit
@@ -41,7 +42,7 @@ _OPEN = (
 )
 
 
-@click.group("registry")
+@click.group("registry", cls=Group)
 def registry_group() -> None:
     """Set up the registry in ZooKeeper, check it, make certificates."""
 

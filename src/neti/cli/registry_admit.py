@@ -88,7 +88,7 @@ def admit(
       neti registry admit web-3 CN=web-3,OU=hosts
       neti registry admit web-3 web-4 --subject 'CN={id},OU=hosts'
       neti registry admit --from hosts.csv --dry-run
-      neti registry admit --aws --subject 'CN={id},OU=hosts' --region us-east-1 --follow 30
+      neti registry admit --aws --subject 'CN={id},OU=hosts' --follow 30
     """
     if pattern is not None:
         admitted.checked_pattern(pattern)

@@ -58,7 +58,7 @@ def dev_ca(
 
     \b
     Example:
-      neti registry dev-ca ./ca --server zk1=10.21.0.4,zk1.example.com --host web-1 --operator ann
+      neti registry dev-ca ./ca --server zk1=10.21.0.4 --host web-1 --operator ann
     """
     from neti.registry.zookeeper import certificates
 

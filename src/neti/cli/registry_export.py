@@ -70,7 +70,7 @@ def import_(file: Path, config: Path, as_json: bool, dry_run: bool) -> None:
 
     \b
     Example, with an operator's certificate in the configuration:
-      neti registry import /var/backups/neti-registry.json -c operator.yml --dry-run
+      neti registry import neti-registry.json -c operator.yml --dry-run
     """
     from neti.oneshot import transfer
 

@@ -50,11 +50,13 @@ def reload(config: Path, as_json: bool, anyway: bool, process: int | None) -> No
     kinds, unless --anyway is given:
 
     \b
-    - On a host that drops or would begin to: one that would not let in again an SSH session that
-      is open here.
-    - On a host on which encryption is in force as required: one that requires it towards one more
-      site, because it would count there at once, without a trial.
-    - On the same: one that ends it, because hosts that require it refuse this one then.
+    - On a host that drops or would begin to: one that would not let in again an
+      SSH session that is open here.
+    - On a host on which encryption is in force as required: one that requires it
+      towards one more site, because it would count there at once, without a
+      trial.
+    - On the same: one that ends it, because hosts that require it refuse this
+      one then.
 
     \b
     Example:

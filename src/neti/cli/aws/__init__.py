@@ -6,9 +6,10 @@ from neti.cli.aws.ip_ranges import ip_ranges
 from neti.cli.aws.report import report
 from neti.cli.aws.tag import tag
 from neti.cli.aws.zk_groups import zk_groups
+from neti.cli.menu import Group
 
 
-@click.group("aws")
+@click.group("aws", cls=Group)
 def aws_group() -> None:
     """Tools for a fleet in EC2.
 

@@ -154,7 +154,7 @@ def ip_ranges(
     \b
     Examples:
       neti aws ip-ranges --group sg-0aa1 --range-region us-east-1 --dry-run
-      neti aws ip-ranges --site vpc --range-region us-east-1 --max-rules 60 --as prefix-list
+      neti aws ip-ranges --site vpc --max-rules 60 --as prefix-list
       neti aws ip-ranges --site vpc --fleet --follow 60
       neti aws ip-ranges --site vpc --fleet --encrypted --follow 60
       neti aws ip-ranges --site vpc --group sg-0gw1 --fleet --gateways --follow 60
