@@ -104,7 +104,10 @@ def all_of(ways: tuple[Way, ...], host: FieldHost) -> Iterator[None]:
     with ExitStack() as stack:
         for way in ways:
             stack.enter_context(way(host))
-        yield
+        try:
+            yield
+        finally:
+            stack.close()  # without the error: each way is undone all the same
 
 
 @contextmanager

@@ -4,7 +4,7 @@ The message is for the operator: what was seen, where, and what to do. The comma
 and exits with ``exit_code``.
 """
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 
 class NetiError(Exception):
@@ -95,6 +95,15 @@ class KernelRefused(DataplaneError):
 
 class KernelMoved(DataplaneError):
     """What was read from the kernel is out of date, and nothing took effect: read it again."""
+
+
+class ToldOtherwise(DataplaneError):
+    """The kernel has an operator's word, ``neti down`` or ``neti relax``, that was given while this
+    process stood still: nothing is written against it. ``word``: "down" or "relaxed"."""
+
+    def __init__(self, word: Literal["down", "relaxed"]) -> None:
+        super().__init__(f"the kernel says that this host is {word}")
+        self.word = word
 
 
 class DeviceMissing(DataplaneError):

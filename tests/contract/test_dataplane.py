@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from ipaddress import IPv4Address
@@ -142,6 +142,23 @@ def dataplane(request: pytest.FixtureRequest) -> Iterator[Dataplane]:
         yield real
 
 
+@pytest.fixture
+def taken_down(request: pytest.FixtureRequest, dataplane: Dataplane) -> Callable[[], None]:
+    """As by ``neti down`` where no disk takes the word."""
+
+    def act() -> None:
+        for step in (dataplane.remove, dataplane.mark_down):
+            if isinstance(
+                dataplane, NftablesDataplane
+            ):  # these open a socket where they are called
+                made: Net = request.getfixturevalue("net")
+                made.inside(made.host, step)
+            else:
+                step()
+
+    return act
+
+
 def apply(dataplane: Dataplane, *commands: Any) -> None:
     dataplane.apply(Transaction(commands))
 
@@ -171,6 +188,27 @@ def test_no_table(dataplane: Dataplane) -> None:
     assert dataplane.enforce() == dataplane.counters() == dataplane.timed("grace") == {}
     with pytest.raises(KernelMoved):
         apply(dataplane, DeleteTable())
+
+
+def test_a_table_that_was_put_in_place_of_the_one_that_was_read_stays(
+    dataplane: Dataplane, taken_down: Callable[[], None]
+) -> None:
+    filled(dataplane)
+    first = dataplane.read().handle
+    assert first is not None
+    apply(dataplane, DeleteTable(first), CreateTable(STRUCTURE))
+    second = dataplane.read()
+    assert second.handle not in (None, first)
+    assert not second.marked_down
+    with pytest.raises(KernelMoved):
+        apply(dataplane, DeleteTable(first), CreateTable(STRUCTURE))
+    assert dataplane.read() == second
+    taken_down()  # while the agent stands still
+    with pytest.raises(KernelMoved):
+        apply(dataplane, DeleteTable(second.handle), CreateTable(STRUCTURE))
+    with pytest.raises(KernelMoved):
+        apply(dataplane, CreateTable(STRUCTURE))
+    assert dataplane.read().marked_down
 
 
 def test_what_was_written_is_read(dataplane: Dataplane) -> None:

@@ -17,7 +17,7 @@ from neti.agent.journal import Journal
 from neti.agent.others import OtherPrograms
 from neti.agent.roads import Roads
 from neti.agent.tracked import Tracked
-from neti.errors import DataplaneError, StructureRefused
+from neti.errors import DataplaneError, StructureRefused, ToldOtherwise
 from neti.model.groups import MemberPorts
 from neti.ruleset.enforce import OFF
 from neti.ruleset.objects import Structure
@@ -127,6 +127,11 @@ class Kernel:
             self.tracking.raise_to(core.settings.conntrack_max)
             done = core.out.reconciler.resync(wanted, core.members.elements)
             self.network.route(core.settings, core.host)
+        except ToldOtherwise as told:
+            # Only now, since ``_told_down`` and ``_obey_mark`` looked: this process stood still.
+            self._found(told.word)
+            core.timers.retry("resync", core.now())
+            return None
         except DataplaneError as error:
             # Members and stage are in and stay up to date; only the rules are the old ones.
             self._rules_stand = False

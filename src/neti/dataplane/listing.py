@@ -37,9 +37,11 @@ from neti.dataplane.nf_tables import (
     SET_FLAGS,
     SET_NAME,
     TABLE_FLAGS,
+    TABLE_HANDLE,
     TABLE_USE,
     verdict,
 )
+from neti.dataplane.way_out import is_down_mark
 
 # Of a set: key type and length, data type and length, policy, size and fields, time-out, userdata
 # (what nft wrote it as), object type, expressions. The rest is a name or a handle.
@@ -62,12 +64,14 @@ Held = dict[int, bytes]
 @dataclass(frozen=True, slots=True)
 class Listing:
     """``definitions``: the lines of named sets and objects, and of the table's flags, if it has
-    any; ``chains``, ``sets``: names."""
+    any; ``chains``, ``sets``: names; ``handle``, ``marked_down``: see ``KernelState``."""
 
     lines: tuple[str, ...]
     chains: tuple[str, ...]
     definitions: frozenset[str]
     sets: frozenset[str] = frozenset()
+    handle: int | None = None
+    marked_down: bool = False
 
     @property
     def text(self) -> str:
@@ -148,6 +152,8 @@ def listing(
         tuple(map(name, heads)),
         frozenset([*named, *asleep]),
         frozenset(names),
+        int.from_bytes(table[TABLE_HANDLE]) if TABLE_HANDLE in table else None,
+        is_down_mark(table),
     )
 
 

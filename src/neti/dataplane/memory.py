@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from itertools import count
 from typing import Final, TypeVar
 
 from neti.errors import DataplaneError, KernelMoved
@@ -54,6 +55,7 @@ class _Table:
     enforce: dict[str, int | None] = field(default_factory=dict)
     require: dict[str, int | None] = field(default_factory=dict)
     narrowed: dict[str, int | None] = field(default_factory=dict)
+    handle: int = field(default_factory=count(1).__next__)
 
     def switches(self) -> dict[SetName, dict[str, int | None]]:
         return {"enforce": self.enforce, "require": self.require, "narrowed": self.narrowed}
@@ -116,6 +118,8 @@ class MemoryDataplane:
             require=self.require() if "require" in _set_names(self.table.sets) else None,
             narrowed=self.narrowed() if "narrowed" in _set_names(self.table.sets) else None,
             missing=OPTIONAL - _set_names(self.table.sets),
+            handle=self.table.handle,
+            marked_down=self.marked_down(),
         )
 
     def disarm(self) -> bool:
@@ -193,8 +197,9 @@ class MemoryDataplane:
 
     def _command(self, command: Command) -> None:
         match command:
-            case DeleteTable():
-                self._existing()
+            case DeleteTable(handle):
+                if handle not in (None, self._existing().handle):
+                    raise KernelMoved("the table: No such file or directory")
                 self._lost()
             case CreateTable(structure):
                 if self.table is not None:

@@ -28,7 +28,7 @@ ANY: Final = struct.pack("=BBH", 0, 0, 0)
 NFGEN_BYTES: Final = 4
 TABLE_BYTES: Final = FAMILY_TABLE.split()[1].encode() + b"\0"
 
-TABLE_NAME, TABLE_FLAGS, TABLE_USE = 1, 2, 3
+TABLE_NAME, TABLE_FLAGS, TABLE_USE, TABLE_HANDLE = 1, 2, 3, 4
 CHAIN_TABLE, CHAIN_NAME, CHAIN_HOOK, CHAIN_POLICY, CHAIN_TYPE = 1, 3, 4, 5, 7
 HOOK_NUMBER, HOOK_PRIORITY = 1, 2
 RULE_TABLE, RULE_CHAIN, RULE_EXPRESSIONS = 1, 2, 4
@@ -200,8 +200,11 @@ def _listed(kind: int, flags: int, where: SetName, elements: list[bytes]) -> Ite
 # --- the table ---
 
 
-def delete_table() -> Order:
-    return DELTABLE, 0, INET + attribute(TABLE_NAME, TABLE_BYTES)
+def delete_table(handle: int | None) -> Order:
+    """By its number (Linux 4.16) or, with None, by its name."""
+    if handle is None:
+        return DELTABLE, 0, INET + attribute(TABLE_NAME, TABLE_BYTES)
+    return DELTABLE, 0, INET + attribute(TABLE_HANDLE, handle.to_bytes(8))
 
 
 def delete_chains(names: Iterable[str]) -> Iterator[Order]:

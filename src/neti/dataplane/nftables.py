@@ -137,6 +137,8 @@ class NftablesDataplane:
             require=self.require() if "require" in found.sets else None,
             narrowed=self.narrowed() if "narrowed" in found.sets else None,
             missing=OPTIONAL - found.sets,
+            handle=found.handle,
+            marked_down=found.marked_down,
         )
 
     def timed(self, where: SetName) -> dict[str, int]:
@@ -298,8 +300,8 @@ def _orders(command: Command) -> Iterator[Order]:
             yield from nf.add_drop(milliseconds, where)
         case Require(milliseconds):
             yield from nf.add_require(milliseconds)
-        case DeleteTable():
-            yield nf.delete_table()
+        case DeleteTable(handle):
+            yield nf.delete_table(handle)
         case CreateTable(structure):
             for kind, flags, body in compile_rules(structure.text()):
                 # If somebody has made the table meanwhile, ours must not be written into it.

@@ -19,7 +19,13 @@ from typing import Final, Protocol
 from neti.clock import Clock, SystemClock
 from neti.dataplane import Dataplane
 from neti.dataplane.conntrack import GoesOn
-from neti.errors import DataplaneError, DataplaneUnavailable, KernelMoved, StructureRefused
+from neti.errors import (
+    DataplaneError,
+    DataplaneUnavailable,
+    KernelMoved,
+    StructureRefused,
+    ToldOtherwise,
+)
 from neti.ruleset import openings
 from neti.ruleset.delta import Changes, Elements
 from neti.ruleset.enforce import (
@@ -133,7 +139,7 @@ class Reconciler:
 
     def resync(self, structure: Structure, elements: Elements) -> Resync:
         """Read back, and make everything as it should be. Raises DataplaneError; StructureRefused
-        if only the rules were refused."""
+        if only the rules were refused; ToldOtherwise if an operator's word stands in the kernel."""
         done = self._again(lambda: self._resync(structure, elements))
         if elements.enforcement.relaxed and not self.relaxed():
             self._dataplane.disarm()  # the mark was lost with the table: leave it again
@@ -148,7 +154,7 @@ class Reconciler:
         return act()
 
     def _resync(self, structure: Structure, elements: Elements) -> Resync:
-        kernel = self._dataplane.read()
+        kernel = self._read(elements)
         mended = self._mended(kernel, elements)
         drifted = self._drift(kernel, elements, mended)
         elements.kernel_is(kernel)
@@ -174,6 +180,17 @@ class Reconciler:
         self._took(planned, structure, elements)
         return Resync(planned, kernel, drifted)
 
+    def _read(self, elements: Elements) -> KernelState:
+        """Raises ToldOtherwise. A word that is left in the kernel after this is not written over
+        either: a table is replaced only if it is still the one that was read, and is made only
+        where there is none."""
+        kernel = self._dataplane.read()
+        if kernel.marked_down:
+            raise ToldOtherwise("down")
+        if kernel.relaxed_by_hand and elements.enforcement:
+            raise ToldOtherwise("relaxed")
+        return kernel
+
     def _took(self, planned: Plan, structure: Structure, elements: Elements) -> None:
         """The kernel has applied it."""
         if planned.structure.whole:
@@ -190,7 +207,7 @@ class Reconciler:
 
     def members_only(self, elements: Elements) -> None:
         """Members and stage into the table as it is, without a look at its rules."""
-        kernel = self._dataplane.read()
+        kernel = self._read(elements)
         elements.kernel_is(kernel)
         self._members_only(elements, kernel, self._mended(kernel, elements), None)
 

@@ -19,6 +19,7 @@ import errno
 import os
 import socket
 import struct
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Network
@@ -127,11 +128,14 @@ def has_down_mark() -> bool:
         except DataplaneError:
             return False
     for body in answers:
-        held = dict(attributes(body[len(_INET) :]))
-        if _TABLE_FLAGS in held:
-            dormant = struct.unpack(">I", held[_TABLE_FLAGS])[0] & _DORMANT
-            return bool(dormant) and not any(held.get(_TABLE_USE, b""))
+        return is_down_mark(dict(attributes(body[len(_INET) :])))
     return False
+
+
+def is_down_mark(table: Mapping[int, bytes]) -> bool:
+    """By a table's attributes, as the kernel lists them."""
+    dormant = int.from_bytes(table.get(_TABLE_FLAGS, b"")) & _DORMANT
+    return bool(dormant) and not any(table.get(_TABLE_USE, b""))
 
 
 @dataclass(frozen=True, slots=True)

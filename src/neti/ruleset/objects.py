@@ -124,6 +124,8 @@ class KernelState:
     that its drop has left (0: less than one); None: no end; FOREIGN: something that we never write.
     ``require``: the same of set ``require``, whose elements have no value, and ``narrowed`` of that
     map; None: the table has no such set. ``missing``: those of ``OPTIONAL`` that it does not have.
+    ``handle``: the kernel's number of this very table; one of the same name that is made later has
+    another. ``marked_down``: it is the mark that ``neti down`` leaves where no disk takes its word.
     """
 
     structure: str | None
@@ -135,6 +137,8 @@ class KernelState:
     require: Mapping[str, int | None] | None = None
     narrowed: Mapping[str, int | None] | None = None
     missing: frozenset[SetName] = frozenset()
+    handle: int | None = None
+    marked_down: bool = False
 
     @property
     def armed(self) -> bool:
@@ -242,8 +246,15 @@ class Require:
 
 @dataclass(frozen=True, slots=True)
 class DeleteTable:
+    """``handle``: only the table with this number, which must be there: by its name alone, one that
+    somebody put in its place after it was read would go too. None: by its name."""
+
+    handle: int | None = None
+
     def __str__(self) -> str:
-        return f"delete table {FAMILY_TABLE}"
+        if self.handle is None:
+            return f"delete table {FAMILY_TABLE}"
+        return f"delete table {FAMILY_TABLE.split()[0]} handle {self.handle}"
 
 
 @dataclass(frozen=True, slots=True)

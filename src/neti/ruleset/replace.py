@@ -48,7 +48,7 @@ def replacement(
     armed, over = _carried(structure, elements.enforcement, kernel)
     commands += over
     if kernel.structure is not None:
-        commands.append(DeleteTable())
+        commands.append(DeleteTable(kernel.handle))
     commands.append(CreateTable(structure))
     commands += armed.commands()
     for where in elements.sets:
@@ -78,9 +78,12 @@ def _carried(
 ) -> tuple[Enforcement, list[DeleteElements]]:
     """What is to be armed in the new table, and what has to be in the old one until then. A trial
     is carried over with the time that the kernel says is left. If it is over when this is applied,
-    the deletion fails, and the whole transaction with it."""
+    or ``neti relax`` has emptied the map, the deletion fails, and the whole transaction with it."""
     over = []
-    if not armed.permanent:
+    if armed.permanent:
+        if kernel.armed:
+            over.append(DeleteElements("enforce", FAMILIES))
+    else:
         armed = replace(armed, seconds=_left(armed.seconds, kernel.enforce))
         if armed:
             over.append(DeleteElements("enforce", FAMILIES))

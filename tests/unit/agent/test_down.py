@@ -10,6 +10,7 @@ from tests.support.agents import Box, World, world
 
 from neti import durable
 from neti.dataplane.monitor import RulesChanged
+from neti.ruleset.objects import RELAXED_MARK, KernelState
 from neti.state import marks
 
 
@@ -81,6 +82,41 @@ def test_what_the_disk_takes_at_last_stands_without_the_kernel(
     assert box.running.core.out.folder.is_down
     assert box.dataplane.table is None
     assert box.status()["down"]
+
+
+@pytest.mark.parametrize("when", ["before the kernel is read", "before it is written"])
+@pytest.mark.parametrize("word", ["down", "relaxed"])
+def test_a_word_that_comes_in_the_middle_of_a_look_is_not_written_over(
+    fleet: World, monkeypatch: pytest.MonkeyPatch, word: str, when: str
+) -> None:
+    """The agent was stopped there, and no disk takes the word."""
+    box = fleet.started(1)
+    box.ask("enforce", wait=True)
+    box.ask("confirm")
+    table, read = box.dataplane.table, box.dataplane.read
+    assert table is not None
+    table.sets = table.sets[1:]  # somebody took one out, so the table is to be made anew
+    said = [{"down": box.dataplane.mark_down, "relaxed": box.dataplane.disarm}[word]]
+
+    def stopped() -> KernelState:
+        if when == "before it is written":
+            found = read()
+        if said:
+            said.pop()()
+        return read() if when == "before the kernel is read" else found
+
+    monkeypatch.setattr(durable, "replace", refused)
+    monkeypatch.setattr(box.dataplane, "read", stopped)
+    box.running.tell(RulesChanged(1, "nft"))
+    fleet.settle()
+    fleet.pass_time(10)
+    assert not said
+    if word == "down":
+        assert box.status()["down"]
+        assert box.dataplane.marked_down()
+    else:
+        assert box.status()["stage"] == "shadow"
+        assert list(box.elements("enforce")) == [RELAXED_MARK]
 
 
 def test_nothing_is_taken_away_where_nothing_is(
