@@ -242,7 +242,8 @@ def _agree(stage: Stage) -> Iterator[Fault]:
         sentence = f"members {sorted(told.members)}, running: {sorted(running)}"
         yield Fault("agree", "registry", sentence)
         return
-    shown = {one.host_id: decode(one.document).stage for one in registry.details()}
+    reports = registry.reports(running) or ()
+    shown = {one.host_id: decode(one.document).stage for one in reports}
     for host_id, host in running.items():
         member = told.members[host_id]
         if (member.private, member.public) != (host.host.private, host.host.public):

@@ -48,6 +48,7 @@ class SimulatedRegistry(MemoryRegistry):
         name: str,
         data: bytes,
         detail: bytes,
+        report: bytes = b"",
         replaces: str | None = None,
         overlay: IPv4Address | None = None,
         machine: str = "",
@@ -59,15 +60,16 @@ class SimulatedRegistry(MemoryRegistry):
             name=name,
             data=data,
             detail=detail,
+            report=report,
             replaces=replaces,
             overlay=overlay,
             machine=machine,
             key=key,
         )
 
-    def describe(self, host_id: str, detail: bytes) -> None:
+    def describe(self, host_id: str, detail: bytes, report: bytes = b"") -> None:
         self._gate.effect("registry.describe")
-        super().describe(host_id, detail)
+        super().describe(host_id, detail, report)
 
     def leave(self, *, host_id: str, name: str, departure: str) -> None:
         self._gate.effect("registry.leave")

@@ -7,7 +7,7 @@ from tests.support.recorder import Recorder
 from tests.support.worlds import ClosedWorld
 
 from neti.errors import IdentityHeld, NotAdmitted, OtherOwner
-from neti.registry import Registry
+from neti.registry import Detail, Registry
 from neti.registry.record import HostRecord
 
 SUBNET = IPv4Network("192.168.0.0/24")
@@ -139,3 +139,14 @@ def test_members_delete_nothing_and_what_they_made_goes_with_their_session(
     host.detach()
     closed.expire(session)
     assert closed.open_as("host-b").names() == set()
+
+
+def test_a_report_is_for_operators_and_no_member_reads_it(closed: ClosedWorld) -> None:
+    host, other = closed.open_as("host-a"), closed.open_as("host-b")
+    host.register(host_id="a", name=A, data=b"", detail=b'{"name": "a"}', report=b'{"stage": "x"}')
+    host.describe("a", b'{"name": "a"}', b'{"stage": "down"}')
+    assert other.reports(["a"]) is None
+    assert [one.document for one in other.details()] == [b'{"name": "a"}']
+    operator = closed.open_as("operator-chief")
+    assert operator.reports(["a"]) == [Detail("a", b'{"stage": "down"}')]
+    assert not operator.unreadable()

@@ -487,6 +487,29 @@ def test_nobody_describes_a_host_that_it_has_not_registered(world: World) -> Non
     assert registry.details() == [Detail("a", b"{}")]
 
 
+def test_a_report_is_written_with_the_document_and_goes_with_it(world: World) -> None:
+    registry = world.open()
+    registry.register(host_id="a", name=A, data=b"", detail=b"{}", report=b'{"stage": "down"}')
+    session = registry.details()[0].session
+    assert world.operator().reports(["a", "nobody"]) == [Detail("a", b'{"stage": "down"}')]
+    registry.describe("a", b'{"name": "web"}', b'{"stage": "trial"}')
+    (report,) = world.operator().reports(["a"]) or []
+    assert (report.document, report.session) == (b'{"stage": "trial"}', session)
+    assert registry.details() == [Detail("a", b'{"name": "web"}')]
+    registry.leave(host_id="a", name=A, departure=LEFT)
+    assert world.operator().reports(["a"]) == []
+    assert registry.details() == []
+
+
+def test_a_report_that_is_not_written_again_is_not_there(world: World) -> None:
+    """As by an agent of a version before, which takes the session up: what it says counts then."""
+    registry = world.open()
+    registry.register(host_id="a", name=A, data=b"", detail=b"{}", report=b"{}")
+    registry.close()
+    register(world.open())
+    assert world.operator().reports(["a"]) == []
+
+
 # --- going ---
 
 

@@ -21,6 +21,9 @@ class World(Protocol):
 
     def open(self, session: Session | None = None) -> Registry: ...
 
+    def operator(self) -> Registry:
+        """One who may read all of it."""
+
     def expire(self, session: Session) -> None:
         """The session ends without a word, as if its time-out had passed."""
 
@@ -53,7 +56,11 @@ class MemoryWorld:
         return self.open_as("host-a", session)
 
     def open_as(self, stem: str, session: Session | None = None) -> Registry:
-        return MemoryRegistry(self.server, session=session, owner=stem)
+        owner = "" if stem.startswith("operator-") else stem
+        return MemoryRegistry(self.server, session=session, owner=owner)
+
+    def operator(self) -> Registry:
+        return self.open_as("operator-chief")
 
     def need_admission(self) -> None:
         self.server.admission = True
@@ -106,6 +113,9 @@ class EmbeddedWorld:
         registry = EmbeddedRegistry(self.path, session=session, session_seconds=self._seconds)
         self._open.append(registry)
         return registry
+
+    def operator(self) -> Registry:
+        return self.open()
 
     def expire(self, session: Session) -> None:
         sessions = sqlite3.connect(f"{self.path}-sessions", isolation_level=None, timeout=10)

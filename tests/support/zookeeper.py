@@ -111,6 +111,9 @@ class ZooKeeperWorld:
         self._open.append(registry)
         return registry
 
+    def operator(self) -> ZooKeeperRegistry:
+        return self.open()
+
     def expire(self, session: Session) -> None:
         # For the server, a session that is closed from elsewhere is as gone as an expired one.
         client = KazooClient(self.server.hosts, client_id=(session.id, session.password))
@@ -163,6 +166,9 @@ class SecureWorld(ZooKeeperWorld):
         self, session: Session | None = None, *, hosts: Sequence[str] = (), timeout: float = 10.0
     ) -> ZooKeeperRegistry:
         return _HostAndOperator(self, session)
+
+    def operator(self) -> ZooKeeperRegistry:
+        return self.open_as("operator-chief")
 
     def need_admission(self) -> None:
         self.open_as("operator-chief").operate(

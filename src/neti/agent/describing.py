@@ -12,7 +12,7 @@ from typing import Final
 from neti.agent.core import Core
 from neti.agent.itself import said_of_itself
 from neti.fleet.pace import asked_within
-from neti.registry.detail import Document, Hurts, Left, encode
+from neti.registry.detail import Document, Hurts, Left, encode, for_members
 
 _EVERY: Final = 10.0  # seconds between looks whether what was told is still true
 # Seconds until it is written all the same: at least, and by chance more. For the first time soon,
@@ -44,8 +44,8 @@ class Describing:
         self.hurts: Callable[[], Hurts | None] = lambda: None
         self.left: Callable[[], tuple[tuple[Left, ...] | None, int]] = lambda: (None, 0)
 
-    def detail(self) -> bytes:
-        """The document as of now. The caller must write it."""
+    def documents(self) -> tuple[bytes, bytes]:
+        """As of now: what every member may read, and the report. The caller must write them."""
         core = self._core
         self._told, self._due = self._said(), None
         now = core.now()
@@ -57,7 +57,7 @@ class Describing:
         said = replace(
             self._told, hurts=self._hurts, left=left, left_more=more or None, written=written
         )
-        return encode(said)
+        return encode(for_members(said)), encode(said)
 
     def _said(self) -> Document:
         return said_of_itself(self._core, self._config_read())
@@ -74,8 +74,8 @@ class Describing:
     def describe(self) -> None:
         core = self._core
         if self._registered() and core.in_step.fresh:
-            registry, host_id, detail = core.out.registry, core.host.id, self.detail()
-            core.out.worker.submit("describe", lambda: registry.describe(host_id, detail))
+            registry, host_id, documents = core.out.registry, core.host.id, self.documents()
+            core.out.worker.submit("describe", lambda: registry.describe(host_id, *documents))
 
     def follow_stage(self) -> None:
         """In each turn of the loop, so that no change of the stage can be forgotten."""

@@ -92,7 +92,7 @@ class Registration:
         replaces = self._replacing = self._replaced(name)
         self._asked = name
         self.key.asked(name, key)
-        detail = self.describing.detail()
+        detail, report = self.describing.documents()
 
         def job() -> str:
             # The lease is looked up again: it may have been released while this host was away, or
@@ -105,6 +105,7 @@ class Registration:
                 name=name,
                 data=data,
                 detail=detail,
+                report=report,
                 replaces=replaces,
                 overlay=overlay,
                 machine=core.out.running_here,

@@ -21,6 +21,7 @@ from neti.cli.common import (
 )
 from neti.cli.fleet_asked import (
     Requirements,
+    for_operators,
     key_asked,
     labels_asked,
     not_their_own,
@@ -267,8 +268,12 @@ def _show(settings: Settings, seen: Seen, asked: _Asked) -> None:
     if asked.required:
         awaited = [row for row in seen.away if row["state"] != "never seen"]
         concerned, gone = ([r for r in of if choice.may_concern(r, now)] for of in (rows, awaited))
-        if (said := not_their_own(seen.not_own)) is not None:
-            say(f"neti: {said}", err=True)
+        for said in (
+            not_their_own(seen.not_own),
+            for_operators(rows, in_part=seen.in_part),
+        ):
+            if said is not None:
+                say(f"neti: {said}", err=True)
         whole = attendance.unmet_by_the_fleet(rows, seen.strict, asked.required)
         _gate(concerned, gone, asked, whole, now)
         return
@@ -296,6 +301,7 @@ def _show(settings: Settings, seen: Seen, asked: _Asked) -> None:
         attendance.other_gateways(rows),
         unused,
         not_their_own(seen.not_own),
+        for_operators(rows, in_part=seen.in_part),
     )
     for said in (missing, *odd, *sentences(chosen, now)):
         if said is not None:

@@ -113,6 +113,16 @@ def not_their_own(ids: Collection[str]) -> str | None:
     )
 
 
+def for_operators(rows: Sequence[Row], *, in_part: bool) -> str | None:
+    """``in_part``: this client may not read hosts' reports."""
+    if not in_part or all(row["stage"] != "?" for row in rows):
+        return None
+    return (
+        "how hosts are (their stage, encryption, problems, what they call) is for operators only\n"
+        "→ an operator's certificate in registry_tls"
+    )
+
+
 def _order(row: Row, of: str) -> str:
     said = row[of]
     by = f" by {said['by']}" if said["by"] else ""

@@ -97,6 +97,8 @@ def _of_fleet(seen: "Seen", to: str | None, as_json: bool) -> None:
         say(f"More than they have room to say is called from: {hosts}", "→ 'neti leftovers' there")
     if silent:
         say(f"{counted(len(silent), 'host does', 'hosts do')} not say: {some(silent)}")
+    if seen.in_part:
+        say("What reports say is for operators only", "→ an operator's certificate in registry_tls")
 
 
 def _id_of(seen: "Seen", to: str) -> str:

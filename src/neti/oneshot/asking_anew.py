@@ -60,5 +60,5 @@ def ask_anew(
 
 
 def _written(registry: OperatorRegistry, believed: Mapping[str, str | None]) -> dict[str, int]:
-    told, _ = told_by(registry, believed)
+    told = told_by(registry, believed).by
     return {i: document.written for i, document in told.items() if document.written is not None}

@@ -61,6 +61,7 @@ class Seen:
     gateways: Mapping[str, str] = field(default_factory=dict)
     drained: frozenset[str] = frozenset()
     not_own: frozenset[str] = frozenset()
+    in_part: bool = False
 
     def words(
         self, pinned: Mapping[str, str] = MappingProxyType({}), domain: str | None = None
@@ -77,7 +78,7 @@ def read(settings: Settings, registry: OperatorRegistry, *, documents: bool = Tr
     """Members by the agents' own judgement; reads, changes nothing. ``documents``: and what they
     say of themselves, which costs as much again."""
     fleet, leases = _judged(settings, registry)
-    told, _ = told_by(registry, _entries(fleet)) if documents else ({}, None)
+    told = told_by(registry, _entries(fleet)).by if documents else {}
     return Registered(
         members=dict(fleet.members),
         told=told,
@@ -152,7 +153,7 @@ def heard_of(
 def contested_names(settings: Settings, registry: OperatorRegistry) -> list[str]:
     """A sentence for each name that several members want, by the rules of listings."""
     fleet, leases = _judged(settings, registry)
-    told, _ = told_by(registry, _entries(fleet))
+    told = told_by(registry, _entries(fleet)).by
     words = Words(taken=_taken(settings), leases=leases, pinned={})
     return [*contests(listing.rows(fleet.members, told, words=words), words)]
 
@@ -216,7 +217,7 @@ def seen(
     try:
         with registry_of(settings) as registry:
             fleet, leases = _judged(settings, registry)
-            told, not_own = told_by(registry, _entries(fleet))
+            told = told_by(registry, _entries(fleet))
             known, expected = _known_and_expected(registry, fleet, leases)
             drained = as_read(registry.setting("drained"))
     except RegistryUnavailable as away:
@@ -230,7 +231,7 @@ def seen(
     skipped = _all_skipped(fleet)
     return Seen(
         members=fleet.members,
-        told=told,
+        told=told.by,
         taken=_taken(settings),
         leases=leases,
         skipped=skipped,
@@ -239,7 +240,8 @@ def seen(
         strict=fleet.records == "strict",
         gateways=gateways_of(fleet.members, settings, drained),
         drained=drained & fleet.members.keys(),
-        not_own=not_own,
+        not_own=told.not_own,
+        in_part=told.in_part,
     )
 
 

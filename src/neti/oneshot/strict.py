@@ -9,8 +9,10 @@ from dataclasses import dataclass
 
 from neti.fleet.unvouched import Unvouched, unvouched
 from neti.model.settings import Settings
+from neti.oneshot.documents import told_by
 from neti.oneshot.registered import believed
-from neti.registry import OperatorRegistry, detail
+from neti.registry import OperatorRegistry
+from neti.registry.detail import REQUIRING
 from neti.registry.strict import Strict, decode, encode
 
 
@@ -55,9 +57,9 @@ def say(registry: OperatorRegistry, *, on: bool, clock: Callable[[], float]) -> 
 
 
 def _requiring(registry: OperatorRegistry, names: dict[str, str]) -> Iterator[str]:
-    for one in registry.details(names):
-        if detail.decode(one.document).encryption in detail.REQUIRING:
-            yield one.host_id
+    for host_id, told in told_by(registry, names).by.items():
+        if told.encryption in REQUIRING:
+            yield host_id
 
 
 def _unvouched(registry: OperatorRegistry, names: dict[str, str]) -> list[Unvouched]:

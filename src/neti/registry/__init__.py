@@ -2,10 +2,11 @@
 
 A registry holds *names* (one compact entry name per registered host, which lives as long as the
 session that created it), *leases* (durable pairs overlay address <-> host id, both halves created
-and deleted together), a few fleet-wide *settings*, and *details* (one small document per host that
-only operators read and that nobody watches). It does not know what a name means: names are
-untrusted text, and ``neti.fleet`` judges them. A name that is too long for an entry is replaced by
-a short one that is no entry either, and data are cut just beyond what an entry may have.
+and deleted together), a few fleet-wide *settings*, and for each host two small documents that
+nobody watches: *details*, which every member may read, and *reports*, for operators alone. It does
+not know what a name means: names are untrusted text, and ``neti.fleet`` judges them. A name that is
+too long for an entry is replaced by a short one that is no entry either, and data are cut just
+beyond what an entry may have.
 See docs/design/registry.md.
 
 Must never do: decide anything about membership, or call back with a lock held.
@@ -198,8 +199,8 @@ Sink = Callable[[Event], None]
 
 @dataclass(frozen=True, slots=True)
 class Detail:
-    """What ``details`` tells of one host, as it wrote it (JSON text, untrusted). ``session``: the
-    one with which the document goes; 0: none."""
+    """What ``details`` or ``reports`` tells of one host, as it wrote it (JSON text, untrusted).
+    ``session``: the one with which it goes; 0: none."""
 
     host_id: str
     document: bytes
@@ -244,6 +245,7 @@ class AgentRegistry(Protocol):
         name: str,
         data: bytes,
         detail: bytes,
+        report: bytes = b"",
         replaces: str | None = None,
         overlay: IPv4Address | None = None,
         machine: str = "",
@@ -251,7 +253,10 @@ class AgentRegistry(Protocol):
     ) -> None:
         """Write the host's record, create ``name`` and delete ``replaces`` (this session's own
         earlier name), in one step. Repeating a registration that this session already holds changes
-        nothing but ``detail``. ``machine``: hexadecimal, of this machine and boot; a live
+        nothing but ``detail`` and ``report``. ``detail``: what every member may read; ``report``:
+        all that the host says, for operators where there are rights (empty: nothing). Where the
+        tree has no place for reports, because an earlier version laid it out, it stands in the
+        detail's. ``machine``: hexadecimal, of this machine and boot; a live
         registration of the same one is taken over. ``key``: the host's public key (see
         ``record.PUBLIC_KEY``), held for its id from now on. Where the tree has no place for keys,
         because an earlier version laid it out, the record says none.
@@ -263,8 +268,9 @@ class AgentRegistry(Protocol):
         Where a member may delete nothing (ZooKeeper with ACLs), ``replaces`` stays until its
         session ends; the record no longer names it."""
 
-    def describe(self, host_id: str, detail: bytes) -> None:
-        """Replace this session's detail document (RegistryError when it is not registered)."""
+    def describe(self, host_id: str, detail: bytes, report: bytes = b"") -> None:
+        """Replace this session's detail document, and its report, in one step (RegistryError when
+        it is not registered)."""
 
     def leave(self, *, host_id: str, name: str, departure: str) -> None:
         """Leave on purpose: the host's record names ``departure``, watchers see it appear, then see
@@ -291,6 +297,10 @@ class OperatorRegistry(Protocol):
         """Of those of these hosts that are registered, sorted by id; None: of all hosts. It takes
         longer the more is asked for, and gives up only after ``timeout`` seconds without an
         answer."""
+
+    def reports(self, host_ids: Iterable[str]) -> list[Detail] | None:
+        """As ``details``, of those of these hosts that have one; None where only operators may read
+        them, and this client is none."""
 
     def leases(self) -> Mapping[IPv4Address, str]:
         """All leases, the oldest first; one that was moved, or written again, counts from then.

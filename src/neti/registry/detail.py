@@ -1,5 +1,5 @@
-"""The detail document of a host: what it says of itself, for operators. Its writer and its reader.
-Pure. See docs/design/fleet-view.md.
+"""The document of a host: what it says of itself, whole in its report and for operators, and a part
+that every member may read. Its writer and its reader. Pure. See docs/design/fleet-view.md.
 
 What a host says about itself is untrusted text. A version, stage, code or time that is malformed is
 ignored, and so is a key that this version does not know. A name is made printable, which does not
@@ -106,6 +106,15 @@ class Document:
     left: tuple[Left, ...] | None = None
     left_more: int | None = None
     written: int | None = None
+
+
+# What another member may read: who is in listings and inventories, and who holds an id.
+_FOR_MEMBERS: Final = ("name", "pid", "version", "installed", "labels", "written")
+
+
+def for_members(document: Document) -> Document:
+    """What of it any member may read. Which hosts are open is nobody's business but operators'."""
+    return Document(**{key: getattr(document, key) for key in _FOR_MEMBERS})
 
 
 def encode(document: Document) -> bytes:

@@ -25,7 +25,7 @@ def fleet(tmp_path: Path) -> Iterator[World]:
 
 def told(box: Box) -> dict[str, Any]:
     """What the registry tells others of this host."""
-    (detail,) = [d for d in box.registry.details() if d.host_id == box.host.id]
+    (detail,) = box.registry.reports([box.host.id]) or []
     document: dict[str, Any] = json.loads(detail.document)
     return document
 

@@ -29,7 +29,7 @@ def fleet(tmp_path: Path) -> Iterator[World]:
 
 
 def said(box: Box) -> Document:
-    (held,) = [one for one in box.registry.details() if one.host_id == box.host.id]
+    (held,) = box.registry.reports([box.host.id]) or []
     return detail.decode(held.document)
 
 
@@ -40,9 +40,9 @@ class Writings:
         self.count = 0
         before = box.registry.describe
 
-        def describe(host_id: str, document: bytes) -> None:
+        def describe(host_id: str, document: bytes, report: bytes) -> None:
             self.count += 1
-            before(host_id, document)
+            before(host_id, document, report)
 
         monkeypatch.setattr(box.registry, "describe", describe)
 
@@ -222,6 +222,23 @@ CODES = tuple(
         for n in range(MAX_CODES)
     )
 )
+
+
+def test_what_every_member_may_read_says_who_a_host_is_and_not_how_it_is(fleet: World) -> None:
+    one = fleet.started(1, reject_all=True, labels={"tier": "db"})
+    (read,) = [detail.decode(each.document) for each in one.registry.details()]
+    whole = said(one)
+    assert read == Document(
+        name=whole.name,
+        pid=whole.pid,
+        version=whole.version,
+        installed=whole.installed,
+        labels=whole.labels,
+        written=whole.written,
+    )
+    assert dict(read.labels) == {"tier": "db"}
+    assert whole.stage
+    assert whole.problems is not None
 
 
 def test_the_largest_document_has_less_than_4_kib() -> None:

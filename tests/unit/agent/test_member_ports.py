@@ -252,7 +252,7 @@ def told(box: Box, code: str = "member_ports_wait") -> tuple[str, str]:
     found = [m for m in metrics(figures(box.running)) if m.name == "neti_member_ports"]
     stages = [s.labels["stage"] for m in found for s in m.samples if s.value]
     assert stages == ([] if status.member_ports == "none" else [status.member_ports])
-    document = decode(box.running.registration.describing.detail())
+    document = decode(box.running.registration.describing.documents()[1])
     assert document.member_ports == status.member_ports.replace(" ", "-")
     said = [line for line in _status_lines(status) if line.startswith("ports ")]
     assert len(said) == (status.member_ports != "none")

@@ -112,7 +112,7 @@ def test_in_shadow_both_are_on_trial_together(fleet: World) -> None:
     assert "of reject_all and encryption" in "\n".join(_status_lines(told))
     assert told.encryption is not None
     assert told.encryption.on_trial
-    document = decode(box.running.registration.describing.detail())
+    document = decode(box.running.registration.describing.documents()[1])
     assert document.encryption == "trial"
     box.dataplane.expire()
     fleet.pass_time(61)
@@ -511,7 +511,7 @@ def test_required_encryption_without_strict_is_a_problem(fleet: World) -> None:
 
 
 def told_of_encryption(box: Box) -> str:
-    return decode(box.running.registration.describing.detail()).encryption
+    return decode(box.running.registration.describing.documents()[1]).encryption
 
 
 def test_a_gate_of_the_fleet_does_not_wait_for_encryption_whose_turn_has_not_come(
@@ -520,7 +520,7 @@ def test_a_gate_of_the_fleet_does_not_wait_for_encryption_whose_turn_has_not_com
     """A fleet may begin with "require" in its files: it is enforced last of all."""
     box = started(fleet)
     assert "encryption_not_in_effect" in box.problems()
-    told = decode(box.running.registration.describing.detail())
+    told = decode(box.running.registration.describing.documents()[1])
     assert "encryption_not_in_effect" not in (told.problems or ())
     assert told.encryption == "prefer"
 
@@ -531,7 +531,7 @@ def test_the_registry_hears_of_required_encryption_only_where_it_is_in_force(fle
     others = fleet.sites.keys() - {box.running.core.host.site, "vpc"}
     assert not others, "another site would be reached in the clear"
     assert told_of_encryption(box) == "require"
-    told = decode(box.running.registration.describing.detail())
+    told = decode(box.running.registration.describing.documents()[1])
     assert told.tunnel_port == box.running.core.settings.tunnel_port
     box.ask("down")
     assert told_of_encryption(box) == "require-unable"

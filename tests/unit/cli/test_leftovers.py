@@ -129,7 +129,8 @@ def test_the_fleet_adds_up_by_whom_each_member_is_called(
         overlay=IPv4Address("192.168.0.9"),
     )
     members = {**dict.fromkeys(told, db), "db-2": db}
-    seen = SimpleNamespace(told={**told, "db-2": Document(left=())}, members=members, leases={})
+    documents = {**told, "db-2": Document(left=())}
+    seen = SimpleNamespace(told=documents, members=members, leases={}, in_part=False)
     monkeypatch.setattr(cli_leftovers, "fleet_seen", lambda _: seen)
     assert run("--fleet").output.splitlines() == [
         "db-1 is called by its real address",
@@ -141,6 +142,11 @@ def test_the_fleet_adds_up_by_whom_each_member_is_called(
     assert (
         "No host says that it calls a real address of db-2" in run("--fleet", "--to", "db-2").output
     )
+    seen.in_part = True
+    assert run("--fleet").output.splitlines()[-2:] == [
+        "What reports say is for operators only",
+        "→ an operator's certificate in registry_tls",
+    ]
     shown = json.loads(run("--fleet", "--json").output)
     assert shown["silent"] == ["app-3"]
     assert shown["calls"][0]["from"] == "app-1"

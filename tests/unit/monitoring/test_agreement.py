@@ -277,7 +277,8 @@ def _row(one: Box) -> dict[str, Any]:
     (name,) = [n for n in one.registry.names() if n.endswith(f".{one.host.id}") and n[0] == "1"]
     member = entry.parse(name)
     assert isinstance(member, Member)
-    told = {told.host_id: detail.decode(told.document) for told in one.registry.details()}
+    reports = one.registry.reports([one.host.id]) or ()
+    told = {told.host_id: detail.decode(told.document) for told in reports}
     (row,) = listing.rows({one.host.id: member}, told)
     return row
 

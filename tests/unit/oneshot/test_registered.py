@@ -14,10 +14,12 @@ import pytest
 from neti.fleet.admission import Admission
 from neti.fleet.entries import MAX_JUDGED
 from neti.fleet.fleet import Fleet
+from neti.fleet.selecting import OLD
 from neti.identity.preflight import registry_addresses
 from neti.model import Member, Reach, Site, entry
 from neti.model.settings import Settings
 from neti.oneshot import grouping, registered
+from neti.oneshot.documents import told_by
 from neti.registry import detail
 from neti.registry.memory import MemoryRegistry, MemoryServer
 
@@ -211,3 +213,43 @@ def test_a_document_that_is_not_its_hosts_own_is_not_believed_and_named(tmp_path
     assert found.not_own == frozenset()
     (row,) = [row for row in found.rows() if row["id"] == one.id]
     assert row["stage"] == "down"
+
+
+def test_what_hosts_report_is_for_operators_and_who_is_none_is_told_so(tmp_path: Path) -> None:
+    server, one = MemoryServer(rights=True), HONEST[0]
+    host = MemoryRegistry(server, owner=one.id)
+    host.acquire(one.id, OVERLAY, prefer=one.overlay)
+    whole = detail.Document(name="web", stage="down", written=1)
+    host.register(
+        host_id=one.id,
+        name=entry.encode(one),
+        data=b"",
+        detail=detail.encode(detail.for_members(whole)),
+        report=detail.encode(whole),
+    )
+
+    def seen(owner: str) -> registered.Seen:
+        registry = MemoryRegistry(server, owner=owner)
+        return registered.seen(settings(tmp_path), lambda _: nullcontext(registry), lambda *_: [])
+
+    (row,) = seen("").rows()
+    assert (row["name"], row["stage"]) == ("web", "down")
+    assert not seen("").in_part
+    (row,) = seen("b").rows()
+    assert (row["name"], row["stage"]) == ("web", "?")
+    assert seen("b").in_part
+
+
+def test_the_document_of_a_host_that_went_back_to_an_earlier_version_counts() -> None:
+    """Such an agent writes it in the same session, and lets the report grow old."""
+    server, one = MemoryServer(), HONEST[0]
+    host, name = MemoryRegistry(server), entry.encode(one)
+    report = detail.encode(detail.Document(stage="enforced", written=1000))
+    later = detail.encode(detail.Document(stage="down", written=1300))
+    host.register(host_id=one.id, name=name, data=b"", detail=later, report=report)
+
+    def stage(now: float) -> str:
+        return told_by(host, {one.id: name}, wall=lambda: now).by[one.id].stage
+
+    assert stage(1700.0) == "enforced"
+    assert stage(1000.0 + OLD + 1) == "down"

@@ -16,6 +16,7 @@ from neti.registry.embedded.store import (
     add_name,
     drop_name,
     hold_key,
+    keep_report,
     made_in,
     read_record,
     renew_name,
@@ -71,6 +72,7 @@ class AgentSide(OneSession):
         name: str,
         data: bytes,
         detail: bytes,
+        report: bytes = b"",
         replaces: str | None = None,
         overlay: IPv4Address | None = None,
         machine: str = "",
@@ -91,6 +93,7 @@ class AgentSide(OneSession):
             files.store.execute(
                 "INSERT OR REPLACE INTO holders VALUES (?, ?, ?)", (host_id, session.id, detail)
             )
+            keep_report(files.store, host_id, session.id, report)
             if not present:
                 record = HostRecord(overlay=overlay, word=name, machine=machine, key=key)
                 step = write_record(files.store, host_id, encode(record))
@@ -101,7 +104,7 @@ class AgentSide(OneSession):
                 drop_name(files.store, replaces, session.id)
         files.ring()
 
-    def describe(self, host_id: str, detail: bytes) -> None:
+    def describe(self, host_id: str, detail: bytes, report: bytes = b"") -> None:
         session = self._live_session()
         with self._writing() as files:
             changed = files.store.execute(
@@ -110,6 +113,7 @@ class AgentSide(OneSession):
             )
             if not changed.rowcount:
                 raise RegistryError(f"{host_id} is not registered by this agent: register it first")
+            keep_report(files.store, host_id, session.id, report)
 
     def leave(self, *, host_id: str, name: str, departure: str) -> None:
         session = self._live_session()

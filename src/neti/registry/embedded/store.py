@@ -49,7 +49,7 @@ CREATE TABLE IF NOT EXISTS {_ORDER} (
 
 
 # Hosts' records, and in which step each name was made, numbered as ``changes``; which host holds
-# which public key. As above.
+# which public key; reports, which go with the documents in ``holders``. As above.
 _RECORDS: Final = """
 CREATE TABLE IF NOT EXISTS records (
     host_id TEXT PRIMARY KEY, record BLOB NOT NULL, written INTEGER NOT NULL
@@ -60,6 +60,11 @@ CREATE TABLE IF NOT EXISTS made (
 CREATE TABLE IF NOT EXISTS keys (
     key TEXT PRIMARY KEY, host_id TEXT NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS reports (
+    host_id TEXT PRIMARY KEY, session INTEGER NOT NULL, report BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE TRIGGER IF NOT EXISTS unreported AFTER DELETE ON holders
+    BEGIN DELETE FROM reports WHERE host_id = OLD.host_id; END;
 CREATE TRIGGER IF NOT EXISTS unmade AFTER DELETE ON names
     BEGIN DELETE FROM made WHERE name = OLD.name; END
 """
@@ -69,12 +74,12 @@ def open_store(path: Path, timeout: float) -> sqlite3.Connection:
     store = open_database(path, _SCHEMA, timeout)
     with explained(path):
         try:
-            added = f"name IN ('{_ORDER}', 'unmade', 'keys')"
+            added = f"name IN ('{_ORDER}', 'unmade', 'keys', 'unreported')"
             present = store.execute(f"SELECT count(*) FROM sqlite_master WHERE {added}").fetchone()
-            if present[0] < 3:
+            if present[0] < 4:
                 with writing(store):
                     store.execute(_ORDER_OF_LEASES)
-                    for statement in _RECORDS.split(";\n", 3):
+                    for statement in _RECORDS.split(";\n"):
                         store.execute(statement)
         except BaseException:
             store.close()
@@ -107,6 +112,13 @@ def write_record(database: sqlite3.Connection, host_id: str, record: bytes | Non
             "INSERT OR REPLACE INTO records VALUES (?, ?, ?)", (host_id, record, number)
         )
     return number
+
+
+def keep_report(database: sqlite3.Connection, host_id: str, session_id: int, report: bytes) -> None:
+    """Beside its document, with which it goes; empty: there is none."""
+    database.execute("DELETE FROM reports WHERE host_id = ?", (host_id,))
+    if report:
+        database.execute("INSERT INTO reports VALUES (?, ?, ?)", (host_id, session_id, report))
 
 
 def hold_key(database: sqlite3.Connection, key: str, host_id: str) -> str:

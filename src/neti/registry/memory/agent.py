@@ -76,6 +76,7 @@ class AgentSide(OneSession):
         name: str,
         data: bytes,
         detail: bytes,
+        report: bytes = b"",
         replaces: str | None = None,
         overlay: IPv4Address | None = None,
         machine: str = "",
@@ -108,7 +109,7 @@ class AgentSide(OneSession):
             if present is None and key and server._keys.get(key, host_id) != host_id:
                 raise key_taken(key, server._keys[key].encode())
             if not (server.rights and another):
-                server._holders[host_id] = Holder(session_id, detail, self._owner)
+                server._holders[host_id] = Holder(session_id, detail, report, self._owner)
             if present is None:
                 step = next(server._steps)
                 record = HostRecord(overlay=overlay, word=name, machine=machine, key=key)
@@ -124,7 +125,7 @@ class AgentSide(OneSession):
             if way in ("ours", "same machine") and held and held.record.word != name:
                 server._drop(held.record.word)
 
-    def describe(self, host_id: str, detail: bytes) -> None:
+    def describe(self, host_id: str, detail: bytes, report: bytes = b"") -> None:
         with self._call():
             session_id = self._live_session().id
             holder, alive = self._server._holders.get(host_id), self._server._alive(host_id)
@@ -132,9 +133,10 @@ class AgentSide(OneSession):
             if not ours and (alive is None or alive.session_id != session_id):
                 raise RegistryError(f"{host_id} is not registered by this agent: register it first")
             if holder is None:
-                self._server._holders[host_id] = Holder(session_id, detail, self._owner)
+                self._server._holders[host_id] = Holder(session_id, detail, report, self._owner)
             elif ours or not self._server.rights:
-                holder.session_id, holder.detail, holder.owner = session_id, detail, self._owner
+                made = Holder(session_id, detail, report, self._owner)
+                self._server._holders[host_id] = made
 
     def leave(self, *, host_id: str, name: str, departure: str) -> None:
         server = self._server

@@ -51,6 +51,18 @@ class OperatorSide(OneSession):
                 if wanted is None or i in wanted
             ]
 
+    def reports(self, host_ids: Iterable[str]) -> list[Detail] | None:
+        wanted = set(host_ids)
+        with self._call():
+            if self._server.rights and self._owner:
+                return None
+            holders = sorted(self._server._holders.items())
+            return [
+                Detail(i, held.report[:MAX_DETAIL_BYTES], held.session_id)
+                for i, held in holders
+                if i in wanted and held.report
+            ]
+
     def leases(self) -> Mapping[IPv4Address, str]:
         with self._call():
             return dict(self._server._leases)

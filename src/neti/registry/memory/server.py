@@ -44,10 +44,11 @@ class Name:
 
 @dataclass(slots=True)
 class Holder:
-    """Of a host's document. ``owner``: by whose certificate it was made."""
+    """Of a host's document, and its report. ``owner``: by whose certificate they were made."""
 
     session_id: int
     detail: bytes
+    report: bytes = b""
     owner: str = ""
 
 
@@ -75,8 +76,9 @@ class Copy:
 class MemoryServer:
     """What all ``MemoryRegistry`` objects of one test share, and the levers to disturb them.
 
-    ``rights``: as in a closed tree, a record belongs to the owner who made it, and members delete
-    nothing. ``admission``: and only operators begin a host.
+    ``rights``: as in a closed tree, a record belongs to the owner who made it, members delete
+    nothing, and only who comes without an owner reads reports. ``admission``: and only operators
+    begin a host.
     """
 
     changes: int = 0

@@ -11,6 +11,7 @@ from typing import Any, Final
 from kazoo.exceptions import NoAuthError
 from kazoo.protocol.serialization import Create, Delete, Exists, Sync
 
+from neti import log
 from neti.errors import OtherOwner, RegistryError
 from neti.registry import Question, Sink
 from neti.registry.leases import check_inside
@@ -23,6 +24,7 @@ from neti.registry.zookeeper.leases import ANY_VERSION, EPHEMERAL
 from neti.registry.zookeeper.own_nodes import (
     DocumentClosed,
     OwnNodes,
+    Said,
     other_owner,
     refused_document,
     refused_record,
@@ -36,6 +38,7 @@ _MOST_STANDING: Final = 8
 class AgentSide(OneSession):
     # The session that has former entries, and which.
     _standing: tuple[int, set[str]] = (0, set())
+    _said_to_all = False  # the log has it that the tree has no place for reports
 
     def watch(self, sink: Sink, *, hosts: bool = False) -> None:
         with self._lock:
@@ -76,12 +79,13 @@ class AgentSide(OneSession):
         name: str,
         data: bytes,
         detail: bytes,
+        report: bytes = b"",
         replaces: str | None = None,
         overlay: IPv4Address | None = None,
         machine: str = "",
         key: str = "",
     ) -> None:
-        path, document = self._layout.name(name), self._layout.agent(host_id)
+        path = self._layout.name(name)
         word = HostRecord(overlay=overlay, word=name, machine=machine)
 
         def look(attempt: Attempt) -> list[Any]:
@@ -91,7 +95,7 @@ class AgentSide(OneSession):
             present, *stats = attempt.stats([path, *map(self._layout.name, former)])
             if present is not None and not own.names(present, name, attempt.session_id):
                 raise name_taken(name)
-            of_name, of_agents = attempt.acls([self._layout.ip_map, self._layout.agents])
+            (of_name,) = attempt.acls([self._layout.ip_map])
             gone = []
             for other, stat in zip(former, stats, strict=True):
                 match own.former(stat, way, attempt.session_id):
@@ -106,13 +110,15 @@ class AgentSide(OneSession):
             says = replace(word, key=key) if has_keys else word
             return [
                 *([*own.write(says), entry, *holding] if present is None else []),
-                *own.describe(detail, of_agents, attempt.session_id),
+                *own.describe(self._said(attempt, detail, report), attempt.session_id),
                 *gone,
             ]
 
         def operation(attempt: Attempt) -> None:
             try:
-                self._write(attempt, look, refused=refused_record(host_id, document))
+                self._write(
+                    attempt, look, refused=refused_record(host_id, *self._own_documents(host_id))
+                )
             except DocumentClosed:
                 attempt.end_session()
             except OtherOwner as error:
@@ -127,17 +133,17 @@ class AgentSide(OneSession):
 
         self._attempt(operation)
 
-    def describe(self, host_id: str, detail: bytes) -> None:
+    def describe(self, host_id: str, detail: bytes, report: bytes = b"") -> None:
         def look(attempt: Attempt) -> list[Any]:
             own = self._own_nodes(attempt, host_id)
             if not own.registered(attempt.session_id):
                 raise RegistryError(f"{host_id} is not registered by this agent: register it first")
-            (of_agents,) = attempt.acls([self._layout.agents])
-            return own.describe(detail, of_agents, attempt.session_id)
+            return own.describe(self._said(attempt, detail, report), attempt.session_id)
 
         def operation(attempt: Attempt) -> None:
             try:
-                self._write(attempt, look, refused=refused_document(self._layout.agent(host_id)))
+                refused = refused_document(*self._own_documents(host_id))
+                self._write(attempt, look, refused=refused)
             except DocumentClosed:
                 attempt.end_session()
 
@@ -185,6 +191,21 @@ class AgentSide(OneSession):
 
     def _own_nodes(self, attempt: Attempt, host_id: str) -> OwnNodes:
         return OwnNodes.read(attempt, self._layout, host_id, makes_tree=self._files is None)
+
+    def _own_documents(self, host_id: str) -> tuple[str, str]:
+        return self._layout.agent(host_id), self._layout.report(host_id)
+
+    def _said(self, attempt: Attempt, detail: bytes, report: bytes) -> Said:
+        makes_tree = self._files is None
+        said = Said.to(attempt, self._layout, detail, report, makes_tree=makes_tree)
+        if report and not said.report and not self._said_to_all:
+            self._said_to_all = True
+            log.info(
+                "report_for_all",
+                what="every member may read what this host says of its stage and problems, because "
+                "an earlier version laid out the registry's tree: 'neti registry init'",
+            )
+        return said
 
     def _hold_key(self, attempt: Attempt, key: str, host_id: str) -> tuple[bool, list[Any]]:
         """Whether the tree has a place for keys, and what makes this one the host's. Raises

@@ -1,6 +1,6 @@
 """Who has made many nodes that no host uses, by one look at the tree. Pure.
 
-Members may make nodes below six parents, and neither ZooKeeper's rights nor its quotas limit how
+Members may make nodes below seven parents, and neither ZooKeeper's rights nor its quotas limit how
 many one certificate makes (docs/security.md). So whoever does is named.
 
 Must never do: count what a host uses, or what an operator made.
@@ -65,6 +65,7 @@ def _used(tree: Tree) -> set[str]:
         *map(layout.key, said | revoked),
         *map(layout.name, tree.vouched.values()),
         *(layout.agent(i) for i in tree.agents if i in tree.vouched),
+        *(layout.report(i) for i in tree.reports if i in tree.vouched),
     }
 
 

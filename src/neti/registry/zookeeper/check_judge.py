@@ -15,7 +15,9 @@ from neti.registry.zookeeper.check_filled import judge_filled
 from neti.registry.zookeeper.check_outside import judge_outside
 from neti.registry.zookeeper.check_records import judge_records
 from neti.registry.zookeeper.check_tree import Tree
+from neti.registry.zookeeper.check_versions import laid_out_before, of_later_versions
 from neti.registry.zookeeper.finding import Finding
+from neti.registry.zookeeper.layout import Layout
 from neti.text import command, printable
 from neti.words import and_more, counted
 
@@ -27,8 +29,8 @@ _OWNERS_NAMED: Final = 3
 
 def judge_tree(tree: Tree, *, secure: bool) -> list[Finding]:
     absent = [path for path in tree.layout.parents() if path not in tree.acls]
-    before_keys = absent == [tree.layout.keys]
-    if absent and not before_keys:
+    absent = [path for path in absent if path not in of_later_versions(tree)]
+    if absent:
         wiped = (
             "is missing. If the registry was wiped: 'neti registry import FILE', before anything "
             "else, gives every id and every address back to its owner. If this fleet is new: "
@@ -44,7 +46,7 @@ def judge_tree(tree: Tree, *, secure: bool) -> list[Finding]:
             )
         ]
     found = [
-        *([_without_keys(tree)] if before_keys else ()),
+        *laid_out_before(tree),
         *_open(tree, secure=secure),
         *_halves(tree),
         *_owners(tree),
@@ -64,17 +66,6 @@ def judge_tree(tree: Tree, *, secure: bool) -> list[Finding]:
         *_size(tree),
         *_time(tree),
     ]
-
-
-def _without_keys(tree: Tree) -> Finding:
-    return Finding(
-        "note",
-        tree.layout.keys,
-        "is missing, because an earlier version laid out this tree: hosts cannot publish the keys "
-        "of the encrypted road",
-        "no-keys",
-        then="neti registry init",
-    )
 
 
 def _open(tree: Tree, *, secure: bool) -> Iterable[Finding]:
@@ -160,14 +151,14 @@ def _owners(tree: Tree) -> Iterable[Finding]:
     layout = tree.layout
     nodes: dict[str, list[str]] = {}
     for host_id, overlay in tree.by_id.items():
-        nodes[host_id] = [layout.host(host_id), layout.by_id(host_id), layout.agent(host_id)]
+        nodes[host_id] = [*_written_by(layout, host_id), layout.by_id(host_id)]
         if overlay is not None and tree.by_overlay.get(overlay) == host_id:
             nodes[host_id].append(layout.by_overlay(overlay))
     for name in tree.names:
         member = _parsed(name)
         if isinstance(member, Member):
-            own = [layout.host(member.id), layout.agent(member.id)]
-            nodes.setdefault(member.id, own).append(layout.name(name))
+            own = nodes.setdefault(member.id, _written_by(layout, member.id))
+            own.append(layout.name(name))
     for host_id, paths in nodes.items():
         subjects = {s: path for path in paths for s in rights.owners(tree.acls.get(path, []))}
         if len(subjects) > 1:
@@ -182,6 +173,10 @@ def _owners(tree: Tree) -> Iterable[Finding]:
                 "or release the host's lease and let it register",
                 "owners",
             )
+
+
+def _written_by(layout: Layout, host_id: str) -> list[str]:
+    return [layout.host(host_id), layout.agent(host_id), layout.report(host_id)]
 
 
 def _nailed(tree: Tree) -> Iterable[Finding]:
@@ -223,14 +218,21 @@ def _lasting(tree: Tree) -> Iterable[Finding]:
     for path, session in tree.sessions.items():
         parent, _, name = path.rpartition("/")
         keeps_out = parent == layout.agents and name in tree.agents
+        hides = parent == layout.reports and name in tree.reports
         speaks = parent == layout.ip_map and _parsed(name) is not None
-        if session or path in tree.below or path in tree.unread or not (keeps_out or speaks):
+        if (
+            session
+            or path in tree.below
+            or path in tree.unread
+            or not (keeps_out or speaks or hides)
+        ):
             continue
         yield Finding(
             "fault",
             path,
             "belongs to no session, so it never ends by itself, and no agent makes one like it"
-            + (_kept_out(name, locked=locked) if keeps_out else ""),
+            + (_kept_out(name, locked=locked) if keeps_out else "")
+            + (f": the host {name} cannot tell its stage and problems here" if hides else ""),
             "no-session",
             nodes=(path,),
         )
@@ -273,6 +275,7 @@ def _strangers(tree: Tree) -> Iterable[Finding]:
         (layout.agents, "no host ids"),
         (layout.hosts, "no host ids"),
         (layout.keys, "no public keys"),
+        (layout.reports, "no host ids"),
     ):
         if parent == layout.ip_map:
             junk = [f"{parent}/{name}" for name in tree.names if _parsed(name) is None]

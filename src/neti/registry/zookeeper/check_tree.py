@@ -34,7 +34,8 @@ _PART: Final = 2000
 @dataclass(frozen=True, slots=True)
 class Tree:
     """Paths in full; absent nodes are not in it. ``by_overlay``, ``by_id``: both halves of leases,
-    where the name is what an agent writes; ``agents``: host ids; ``acls``: of what may be read;
+    where the name is what an agent writes; ``agents``, ``reports``: host ids; ``acls``: of what may
+    be read;
     ``sessions``: 0 for what outlasts any session; ``below``: of what has nodes below it, how many;
     ``misnamed``: what stands among leases and registrations under a name that no agent writes;
     ``clock_ahead``: in seconds, the server's of ours; ``records``: of hosts, None in a format that
@@ -60,6 +61,7 @@ class Tree:
     unfinished: bool = False
     keys: Mapping[str, str] = field(default_factory=dict)
     revoked: frozenset[str] = frozenset()
+    reports: frozenset[str] = frozenset()
 
     def all_made(self) -> list[str]:
         """What stands below the parents that are open to members."""
@@ -68,7 +70,7 @@ class Tree:
 
 
 def look_at_tree(attempt: Attempt, layout: Layout, wall: Callable[[], float]) -> Tree:
-    overlays, ids, names, agents, hosts, keys = (
+    overlays, ids, names, agents, hosts, keys, reports = (
         attempt.names(parent, whole=True)
         for parent in (
             layout.ip_to_id,
@@ -77,6 +79,7 @@ def look_at_tree(attempt: Attempt, layout: Layout, wall: Callable[[], float]) ->
             layout.agents,
             layout.hosts,
             layout.keys,
+            layout.reports,
         )
     )
     made = [
@@ -86,6 +89,7 @@ def look_at_tree(attempt: Attempt, layout: Layout, wall: Callable[[], float]) ->
         *(f"{layout.agents}/{name}" for name in agents),
         *(f"{layout.hosts}/{name}" for name in hosts),
         *(f"{layout.keys}/{name}" for name in keys),
+        *(f"{layout.reports}/{name}" for name in reports),
     ]
     paths = [*layout.parents(), layout.fleet, *layout.settings(), *made]
     unread: set[str] = set()
@@ -105,6 +109,7 @@ def look_at_tree(attempt: Attempt, layout: Layout, wall: Callable[[], float]) ->
         *map(layout.by_overlay, known_overlays),
         *map(layout.by_id, known_ids),
         *(layout.agent(name) for name in agents if HOST_ID.fullmatch(name)),
+        *(layout.report(name) for name in reports if HOST_ID.fullmatch(name)),
         *(layout.host(name) for name in hosts if HOST_ID.fullmatch(name)),
         *map(layout.key, known_keys),
         *(f"{layout.ip_map}/{name}" for name in names),
@@ -127,6 +132,7 @@ def look_at_tree(attempt: Attempt, layout: Layout, wall: Callable[[], float]) ->
         unfinished=attempt.read([layout.hosts], unread=set()) == [UNFINISHED],
         keys=_keys(attempt, layout, known_keys, unread),
         revoked=_revoked(attempt, layout),
+        reports=frozenset(name for name in reports if HOST_ID.fullmatch(name)),
     )
 
 

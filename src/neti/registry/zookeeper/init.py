@@ -115,8 +115,9 @@ def plan(
         if parent in present:
             # What a host writes again and again. Closed to its host, a document would keep it from
             # registering for as long as the session lasts.
-            own_words = parent in (layout.hosts, layout.keys, layout.agents)
-            steps += _closing(attempt, parent, operators, deletes=own_words)
+            own_words = parent not in (layout.ip_to_id, layout.id_to_ip, layout.ip_map)
+            others = 0 if parent == layout.reports else rights.READ
+            steps += _closing(attempt, parent, operators, deletes=own_words, others=others)
     if close_root:
         outside = _rights(attempt, list(OUTSIDE), strict=False)
         closed = _acl(operators, rights.READ)
@@ -225,9 +226,10 @@ def _acl(operators: tuple[str, ...], members: int) -> tuple[Any, ...]:
 
 
 def _closing(
-    attempt: Attempt, parent: str, operators: tuple[str, ...], *, deletes: bool
+    attempt: Attempt, parent: str, operators: tuple[str, ...], *, deletes: bool, others: int
 ) -> list[Step]:
-    """Nodes of the time when everything was open. ``deletes``: those that belong to nobody go."""
+    """Nodes of the time when everything was open. ``deletes``: those that belong to nobody go;
+    ``others``: what members may do to the rest."""
     paths = [f"{parent}/{name}" for name in attempt.names(parent)]
     return [
         Step(
@@ -235,7 +237,7 @@ def _closing(
             None,
             ()
             if deletes and not rights.owners(acl)
-            else tuple(rights.without_harm(acl, operators)),
+            else tuple(rights.without_harm(acl, operators, others=others)),
             acl,
         )
         for path, acl in _rights(attempt, paths, strict=False).items()

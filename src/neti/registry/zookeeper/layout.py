@@ -6,7 +6,8 @@
     PREFIX/hosts/HOST-ID        the host's record, which the host alone may write: which of the
                                 entries is its word. That keeps two agents from one identity.
     PREFIX/keys/PUBLIC-KEY      the host that published this key first: no other may have it
-    PREFIX/agents/HOST-ID       the detail document; ephemeral, watched by nobody
+    PREFIX/agents/HOST-ID       what every member may know of it; ephemeral, watched by nobody
+    PREFIX/reports/HOST-ID      the whole document, for operators and the host; ephemeral, as above
     PREFIX/interval, maxchange  live settings, as are the next six
     PREFIX/release              which hosts are gone for good, see ``neti.registry.release``
     PREFIX/strict               whether only entries that records name are believed
@@ -44,6 +45,7 @@ class Layout:
     id_to_ip: str
     ip_map: str
     agents: str
+    reports: str
     hosts: str
     keys: str
     interval: str
@@ -82,6 +84,7 @@ class Layout:
             id_to_ip=path(idtoip),
             ip_map=path(ip_map),
             agents=path("agents"),
+            reports=path("reports"),
             hosts=path("hosts"),
             keys=path("keys"),
             interval=path(interval),
@@ -116,7 +119,15 @@ class Layout:
 
     def open_to_members(self) -> tuple[str, ...]:
         """Nodes below which hosts make their own."""
-        return self.ip_to_id, self.id_to_ip, self.ip_map, self.agents, self.hosts, self.keys
+        return (
+            self.ip_to_id,
+            self.id_to_ip,
+            self.ip_map,
+            self.agents,
+            self.hosts,
+            self.keys,
+            self.reports,
+        )
 
     def parents(self) -> list[str]:
         """Every persistent node, each after the one it stands in."""
@@ -131,6 +142,9 @@ class Layout:
 
     def agent(self, host_id: str) -> str:
         return child(self.agents, host_id)
+
+    def report(self, host_id: str) -> str:
+        return child(self.reports, host_id)
 
     def host(self, host_id: str) -> str:
         return child(self.hosts, host_id)

@@ -34,6 +34,7 @@ class OwnNodes:
     word_stat: Any
     detail: bytes
     agent_stat: Any
+    report_stat: Any
     makes_tree: bool
 
     @classmethod
@@ -42,7 +43,7 @@ class OwnNodes:
         of_hosts, of_record = attempt.acls([layout.hosts, own], unread=set())
         (held, described) = attempt.nodes([own, agent], unread=set())
         # Stats need no right to read.
-        record_stat, agent_stat = attempt.stats([own, agent])
+        record_stat, agent_stat, report_stat = attempt.stats([own, agent, layout.report(host_id)])
         record = decode(held[0]) if held is not None else None
         word_stat = None
         if record is not None and record.word:
@@ -57,6 +58,7 @@ class OwnNodes:
             word_stat,
             described[0] if described is not None else b"",
             agent_stat,
+            report_stat,
             makes_tree,
         )
 
@@ -135,21 +137,39 @@ class OwnNodes:
                 f"→ an operator runs: {removal(self.layout.host(self.host_id))}"
             )
 
-    def describe(self, detail: bytes, of_agents: rights.Rights, session_id: int) -> list[Any]:
-        """The detail document. One of another session stays, where it cannot be deleted: it goes
-        with that session, and then the next description makes ours."""
-        path = self.layout.agent(self.host_id)
-        ours = Create(path, detail, rights.of_child(of_agents, also=rights.WRITE), EPHEMERAL)
-        if self.agent_stat is None:
+    def describe(self, said: "Said", session_id: int) -> list[Any]:
+        """The document, and the report beside it."""
+        layout, host_id = self.layout, self.host_id
+        acl = rights.of_child(said.parent, also=rights.WRITE)
+        path = layout.agent(host_id)
+        made = self._put(path, self.agent_stat, said.document, acl, session_id)
+        if said.report:
+            acl = rights.of_child(said.parent, also=rights.WRITE, others=0)
+            path = layout.report(host_id)
+            made += self._put(path, self.report_stat, said.report, acl, session_id)
+        return made
+
+    def _put(self, path: str, stat: Any, data: bytes, acl: list[Any], session_id: int) -> list[Any]:
+        """One of another session stays, where it cannot be deleted: it goes with that session, and
+        then the next description makes ours."""
+        ours = Create(path, data, acl, EPHEMERAL)
+        if stat is None:
             return [ours]
-        if session_of(self.agent_stat) == session_id:
-            return [SetData(path, detail, ANY_VERSION)]
+        if session_of(stat) == session_id:
+            return [SetData(path, data, ANY_VERSION)]
         return [] if self._has_rights else [Delete(path, ANY_VERSION), ours]
 
     def undescribe(self, session_id: int) -> list[Any]:
-        if self.agent_stat is None or session_of(self.agent_stat) != session_id:
-            return []
-        return [Delete(self.layout.agent(self.host_id), ANY_VERSION)]
+        layout, host_id = self.layout, self.host_id
+        both = (
+            (layout.agent(host_id), self.agent_stat),
+            (layout.report(host_id), self.report_stat),
+        )
+        return [
+            Delete(path, ANY_VERSION)
+            for path, stat in both
+            if stat is not None and session_of(stat) == session_id
+        ]
 
     def former(self, stat: Any, way: Takeover, session_id: int) -> Literal["delete", "stands", ""]:
         """What becomes of a former entry of this host (its stat, None: it is gone)."""
@@ -173,26 +193,48 @@ def other_owner(host_id: str, owner: str = "", own: str = "") -> OtherOwner:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a host says of itself, as it is written here: ``document`` to every member, ``report``
+    to operators (empty: there is none). ``parent``: the rights of ``agents``, which say for both
+    whether this tree has rights: an init of an earlier version leaves ``reports`` open."""
+
+    document: bytes
+    report: bytes
+    parent: rights.Rights
+
+    @classmethod
+    def to(
+        cls, attempt: Attempt, layout: Layout, document: bytes, report: bytes, *, makes_tree: bool
+    ) -> Self:
+        """In a tree that an earlier version laid out, with no place for reports, the document is
+        all of it, as it was there: else operators would hear nothing until 'neti registry init'."""
+        of_agents, of_reports = attempt.acls([layout.agents, layout.reports])
+        if report and not of_reports and not makes_tree:
+            return cls(report, b"", of_agents)
+        return cls(document, report, of_agents)
+
+
 class DocumentClosed(RegistryError):
     """The detail document is of this session, and this host may not write it: it was made while
     everything was open, and closed since. It goes only with the session."""
 
 
-def refused_document(document: str) -> Callable[[Any], RegistryError | None]:
+def refused_document(*documents: str) -> Callable[[Any], RegistryError | None]:
     def explain(operation: Any) -> RegistryError | None:
-        if isinstance(operation, SetData) and operation.path == document:
-            return DocumentClosed(f"{document} may not be written by this host any more")
+        if isinstance(operation, SetData) and operation.path in documents:
+            return DocumentClosed(f"{operation.path} may not be written by this host any more")
         return None
 
     return explain
 
 
-def refused_record(host_id: str, document: str = "") -> Callable[[Any], RegistryError | None]:
-    """What it means that an operation of a registration is not allowed. ``document``: its path,
-    where one is written."""
+def refused_record(host_id: str, *documents: str) -> Callable[[Any], RegistryError | None]:
+    """What it means that an operation of a registration is not allowed. ``documents``: their paths,
+    where any are written."""
 
     def explain(operation: Any) -> RegistryError | None:
-        if (closed := refused_document(document)(operation)) is not None:
+        if (closed := refused_document(*documents)(operation)) is not None:
             return closed
         if isinstance(operation, SetData):
             return other_owner(host_id)

@@ -220,10 +220,12 @@ def _keeps(
 ) -> str | None:
     """Whose it is, if it is what a registered host's agent made, or one half of a whole lease."""
     parent, _, name = path.rpartition("/")
-    if parent == layout.agents:
+    if parent in (layout.agents, layout.reports):
         own = session_of(stat) and entry.HOST_ID.fullmatch(name)
         if not own or _is_anothers(attempt, layout, name, stat):
             return None
+        if parent == layout.reports:
+            return f"it is the report of {printable(name)}, which is registered"
         return f"it is the registration of {printable(name)}"
     if parent == layout.hosts:
         return _of_a_record(attempt, layout, name) or inherited(name)

@@ -68,15 +68,18 @@ def owners(acl: Rights) -> list[str]:
     return [str(e.id.id) for e in acl if e.id.scheme == "x509" and e.perms & ALL != ALL]
 
 
-def of_child(parent: Rights, *, also: int = 0, owner: Id | None = _CREATOR) -> list[ACL]:
-    """For a new node below ``parent``. ``also``: what its owner may do, besides read it.
+def of_child(
+    parent: Rights, *, also: int = 0, owner: Id | None = _CREATOR, others: int = READ
+) -> list[ACL]:
+    """For a new node below ``parent``. ``also``: what its owner may do, besides read it;
+    ``others``: what everybody else may.
 
     Without a parent (the write will fail, and be tried again) it does not matter.
     """
     if not parent or harmful(parent):
         return list(OPEN)
     owned = [ACL(READ | also, owner)] if owner is not None else []
-    return [*_operators(operators(parent)), *owned, ACL(READ, ANYONE_ID_UNSAFE)]
+    return [*_operators(operators(parent)), *owned, *_anyone(others)]
 
 
 def of_owner(parent: Rights, sample: Rights | None) -> list[ACL]:
@@ -91,11 +94,12 @@ def closed(subjects: Iterable[str], *, members: int) -> list[ACL]:
     return [*_operators(ids), ACL(members, ANYONE_ID_UNSAFE)]
 
 
-def without_harm(acl: Rights, subjects: Iterable[str]) -> list[ACL]:
-    """What ``acl`` becomes in a closed tree: owners stay, operators may do all, anyone reads."""
+def without_harm(acl: Rights, subjects: Iterable[str], *, others: int = READ) -> list[ACL]:
+    """What ``acl`` becomes in a closed tree: owners stay, operators may do all, and everybody else
+    what ``others`` says."""
     kept = [e for e in acl if e.id.scheme == "x509" and e.perms & ALL != ALL]
     ids = [Id("x509", subject) for subject in dict.fromkeys(subjects)]
-    return [*_operators(ids), *kept, ACL(READ, ANYONE_ID_UNSAFE)]
+    return [*_operators(ids), *kept, *_anyone(others)]
 
 
 def same(one: Rights, other: Rights) -> bool:
@@ -109,6 +113,10 @@ def in_words(acl: Rights) -> str:
         + "".join(word for bit, word in (*letters, (Permissions.ADMIN, "a")) if e.perms & bit)
         for e in acl
     )
+
+
+def _anyone(perms: int) -> list[ACL]:
+    return [ACL(perms, ANYONE_ID_UNSAFE)] if perms else []
 
 
 def _operators(ids: Iterable[Id]) -> list[ACL]:
