@@ -92,8 +92,20 @@ def test_no_more_than_there_are_lanes(drill: Callable[[str, str], None], tmp_pat
     assert [outcome.rows[0].what for outcome in told] == ["played"] * 3
 
 
+def test_one_that_must_be_alone_is(
+    drill: Callable[[str, str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lanes, "ALONE", {"d91_alone"})
+    ended = f"len(list(Path({str(tmp_path)!r}).glob('*.ended')))"
+    drill("d91_alone", f"assert {ended} == 2")
+    drill("d92_first", "until('d93_second')")
+    drill("d93_second", "until('d92_first')")
+    told = [*play("d91_alone", "d92_first", "d93_second")]
+    assert [outcome.rows[0].what for outcome in told] == ["played"] * 3
+
+
 def test_the_longest_begin_first_and_are_drills() -> None:
-    assert {*lanes.LONGEST} <= {*runner.names()}
+    assert {*lanes.LONGEST, *lanes.ALONE} <= {*runner.names()}
     first = sorted(runner.names(), key=lanes.rank)[: len(lanes.LONGEST)]
     assert first == [*lanes.LONGEST]
 
