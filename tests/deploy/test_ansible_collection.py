@@ -291,6 +291,16 @@ def test_units_are_those_of_the_package(packaged: Path) -> None:
     assert ours == theirs
 
 
+@pytest.mark.parametrize("module", ["neti_stage", "neti_overlay"])
+def test_an_error_in_json_is_told_by_its_sentence(module: str) -> None:
+    """As before from a program of a version that says it on stderr as it is."""
+    said = {"code": "no_registry", "message": "zk-1 is away", "hint": "look\nwait"}
+    reason = plugin(f"modules/{module}.py").reason
+    assert reason("neti: a note\n" + json.dumps({"error": said})) == "zk-1 is away; look\nwait"
+    for plain in ("neti: it is away\n      → wait", "", "7", "{}"):
+        assert reason(f"{plain}\n") == plain
+
+
 def rendered(role: str, name: str, **variables: str) -> dict[str, dict[str, str]]:
     """The role's unit, by its own defaults but for the variables."""
     folder = COLLECTION / "roles" / role

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from neti.cli.menu import Group
-from neti.cli.output import explain, print_json, say
+from neti.cli.output import explain, json_option, print_json, say
 from neti_lab.topology import DEFAULT_NAME, MAX_HOSTS, RegistryKind, lab_command
 
 _name = click.option(
@@ -139,7 +139,7 @@ def down(name: str) -> None:
 
 
 @lab_group.command()
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@json_option
 @_name
 def status(as_json: bool, name: str) -> None:
     """Show a lab's hosts, addresses and agents. Exit code 1 if it is not up."""

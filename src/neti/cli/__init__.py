@@ -5,6 +5,7 @@ Must never do work of its own: a command asks the agent, a registry or the kerne
 
 import importlib
 import importlib.util
+import itertools
 import os
 import sys
 from typing import Any, Final
@@ -14,7 +15,7 @@ import click
 from neti import __version__
 from neti.cli.ending import ended_by
 from neti.cli.menu import Formatter, Group
-from neti.cli.output import OutputFailed
+from neti.cli.output import OutputFailed, wants_json
 from neti.errors import NetiError
 
 # section of --help -> command -> (module, attribute)
@@ -86,6 +87,18 @@ def _no_lab(arguments: tuple[str, ...]) -> None:
     )
 
 
+_WORDS: Final = "neti.words"  # in click's meta: the command line
+
+
+def _asked_for_json(ctx: click.Context, error: BaseException) -> bool:
+    """Where the line could not be read, so that no option was: by its words, of a command that has
+    the option."""
+    if not isinstance(error, click.UsageError) or error.ctx is None:
+        return False
+    words = itertools.takewhile(lambda word: word != "--", ctx.meta.get(_WORDS, ()))
+    return "--json" in words and any("--json" in one.opts for one in error.ctx.command.params)
+
+
 class _Lazy(Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [name for name in _COMMANDS if name != _LAB or _has_lab()]
@@ -104,14 +117,21 @@ class _Lazy(Group):
         command: click.Command = getattr(importlib.import_module(place[0]), place[1])
         return command
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[_WORDS] = tuple(args)
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except (click.ClickException, click.exceptions.Exit, BrokenPipeError):
+        except (click.exceptions.Exit, BrokenPipeError):
             raise
         except (Exception, KeyboardInterrupt) as error:
+            as_json = wants_json(ctx) or _asked_for_json(ctx, error)
+            if isinstance(error, click.ClickException) and not as_json:
+                raise  # click itself shows it, with the command's usage
             debug = bool(ctx.params.get("debug"))
-            ctx.exit(ended_by(error, debug=debug, command=ctx.invoked_subcommand))
+            ctx.exit(ended_by(error, debug=debug, command=ctx.invoked_subcommand, as_json=as_json))
 
     def main(self, *args: Any, **extra: Any) -> Any:
         """What ends before a command is known, such as a help text for a full disk."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from neti.cli.asking import ask, waiting
-from neti.cli.output import explain
+from neti.cli.output import explain, json_option
 from neti.config import DEFAULT_PATH
 from neti.errors import NetiError
 from neti.model.settings import Settings
@@ -27,6 +27,8 @@ REGISTRY_SECONDS: Final = 10.0  # as long as a command waits for the registry
 OPERATORS_SECONDS: Final = 120.0  # for all of its tree
 THE_REGISTRY: Final = "the registry"
 
+__all__ = ["json_option"]  # beside its own: commands take both options from here
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 _config: Callable[[F], F] = click.option(
@@ -40,15 +42,10 @@ _config: Callable[[F], F] = click.option(
     show_default=True,
     help="The configuration file.",
 )
-_as_json: Callable[[F], F] = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 def config_option(command: F) -> F:
     return _config(command)
-
-
-def json_option(command: F) -> F:
-    return _as_json(command)
 
 
 def refuse_unknown_site(site: str | None, known: Iterable[str]) -> None:

@@ -12,8 +12,17 @@ from typing import ClassVar, Final
 
 import click
 
-from neti.cli.output import explain
-from neti.errors import NetiError
+from neti.cli.output import OutputFailed, explain, print_json
+from neti.control.client import AgentForbidden, AgentSilent, AgentStarting, AgentUnreachable
+from neti.errors import (
+    AwsRefused,
+    AwsUnavailable,
+    ConfigError,
+    DataplaneError,
+    NetiError,
+    RegistryError,
+    RegistryUnavailable,
+)
 
 SERVICES: Final = frozenset({"agent", "zk-proxy"})  # their traceback belongs in the journal
 _NO: Final = frozenset({"", "0", "no", "false"})
@@ -34,15 +43,62 @@ def if_interrupted(sentence: str) -> Iterator[None]:
         raise Interrupted(f"stopped by Ctrl-C: {sentence}") from None
 
 
-def ended_by(error: BaseException, *, debug: bool, command: str | None) -> int:
-    """Say why a command ends; its exit code."""
+def ended_by(
+    error: BaseException, *, debug: bool, command: str | None, as_json: bool = False
+) -> int:
+    """Say why a command ends, on stderr; its exit code."""
     with suppress(Exception):  # stderr is gone as well: the exit code is left
         expected = isinstance(error, NetiError | KeyboardInterrupt)
         unexpected_in_service = command in SERVICES and not expected
         if debug or wants_traceback() or unexpected_in_service:
             traceback.print_exception(error)
-        explain(_sentences(error, command))
-    return error.exit_code if isinstance(error, NetiError) else _EXIT.get(type(error), 1)
+        if as_json:
+            print_json(_document(error, command), indent=None, err=True)
+        else:
+            explain(_sentences(error, command))
+    match error:
+        case NetiError() | click.ClickException():
+            return error.exit_code
+    return _EXIT.get(type(error), 1)
+
+
+# The first that fits; for programs, so these words stay (docs/operations.md).
+_CODES: Final[tuple[tuple[type[BaseException], str], ...]] = (
+    (click.ClickException, "usage"),
+    (click.Abort, "not_confirmed"),
+    (EOFError, "not_confirmed"),
+    (KeyboardInterrupt, "interrupted"),
+    (Interrupted, "interrupted"),
+    (OutputFailed, "output"),
+    (ConfigError, "configuration"),
+    (AgentForbidden, "not_permitted"),
+    (AgentSilent, "agent_hangs"),
+    (AgentStarting, "agent_starts"),
+    (AgentUnreachable, "no_agent"),
+    (RegistryUnavailable, "no_registry"),
+    (RegistryError, "registry_refused"),
+    (DataplaneError, "kernel_refused"),
+    (AwsUnavailable, "no_aws"),
+    (AwsRefused, "aws_refused"),
+    (NetiError, "refused"),
+    (PermissionError, "not_permitted"),
+    (OSError, "system"),
+    (MemoryError, "system"),
+    (BaseException, "bug"),
+)
+
+
+def _document(error: BaseException, command: str | None) -> dict[str, dict[str, str | None]]:
+    """``{"error": {"code", "message", "hint"}}``; a hint is the next steps, each on its line."""
+    lines = _sentences(error, command).splitlines()
+    hints = [line.removeprefix("→ ") for line in lines if line.startswith("→ ")]
+    return {
+        "error": {
+            "code": next(code for kind, code in _CODES if isinstance(error, kind)),
+            "message": "\n".join(line for line in lines if not line.startswith("→ ")),
+            "hint": "\n".join(hints) or None,
+        }
+    }
 
 
 _EXIT: Final[dict[type[BaseException], int]] = {KeyboardInterrupt: 130}
@@ -56,6 +112,8 @@ def _sentences(error: BaseException, command: str | None) -> str:
     match error:
         case NetiError():
             return str(error)
+        case click.ClickException():
+            return error.format_message()
         case KeyboardInterrupt():
             return "stopped by Ctrl-C"
         case click.Abort() | EOFError():

@@ -8,8 +8,9 @@ Must never: print foreign text without one of these.
 
 import os
 import sys
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, TextIO
+from typing import Any, Final, TextIO, TypeVar
 
 import click
 
@@ -19,6 +20,30 @@ from neti.text import json_document, printable
 
 class OutputFailed(NetiError):
     """Who should read cannot: a full disk, most likely. What the command did is done."""
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_JSON: Final = "neti.json"  # in click's meta: so it was asked
+
+
+def _remember(ctx: click.Context, _option: click.Parameter, asked: bool) -> bool:
+    ctx.meta[_JSON] = asked
+    return asked
+
+
+# Eager: what is wrong with another option is told as JSON, too.
+_as_json: Callable[[F], F] = click.option(
+    "--json", "as_json", is_flag=True, is_eager=True, callback=_remember, help="Print JSON."
+)
+
+
+def json_option(command: F) -> F:
+    return _as_json(command)
+
+
+def wants_json(ctx: click.Context) -> bool:
+    return bool(ctx.meta.get(_JSON))
 
 
 def say(*lines: object, err: bool = False) -> None:
@@ -38,8 +63,8 @@ def hand_over(document: str | bytes) -> None:
     _write(document, end=False)
 
 
-def print_json(document: Any, *, indent: int | None = 2) -> None:
-    hand_over(json_document(document, indent=indent) + "\n")
+def print_json(document: Any, *, indent: int | None = 2, err: bool = False) -> None:
+    _write(json_document(document, indent=indent), err=err)
 
 
 def progress(text: str = "") -> None:

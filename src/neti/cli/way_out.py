@@ -18,7 +18,7 @@ import click
 
 from neti.cli.asking import ask
 from neti.cli.ending import if_interrupted
-from neti.cli.output import explain, print_json, say
+from neti.cli.output import explain, json_option, print_json, say
 from neti.control.client import AgentForbidden, AgentSilent, AgentUnreachable
 from neti.errors import NetiError
 from neti.host import caller
@@ -48,7 +48,6 @@ _config = click.option(
     show_default=True,
     help="The configuration file.",
 )
-_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 def _duration(ctx: click.Context, param: click.Parameter, text: str | None) -> int | None:
@@ -91,7 +90,7 @@ def _ask(folder: Path, command: str, *, guessed: bool, **arguments: Any) -> _Ask
 
 @click.command()
 @_config
-@_json
+@json_option
 @click.option(
     "--for",
     "seconds",
@@ -179,7 +178,7 @@ def _though(asked: _Asked) -> str:
 
 @click.command()
 @_config
-@_json
+@json_option
 @if_interrupted("Neti's rules may still be in the kernel\n→ run 'neti down' again")
 def down(config: Path, as_json: bool) -> None:
     """Take everything of Neti's out of this host's kernel.

@@ -91,11 +91,21 @@ def overlay_of(module: AnsibleModule) -> tuple[str | None, str]:
     except OSError as error:
         return None, f"{line[0]} cannot be run: {error.strerror}"
     if done.returncode != 0:
-        return None, done.stderr.strip() or f"exit code {done.returncode}"
+        return None, reason(done.stderr) or f"exit code {done.returncode}"
     try:
         return str(json.loads(done.stdout)["overlay"]), ""
     except (ValueError, KeyError):
         return None, f"{line[0]} printed what is no answer: {done.stdout.strip()!r}"
+
+
+def reason(stderr: str) -> str:
+    """The sentence in it: with C(--json) its last line is an error's document."""
+    try:
+        error = json.loads(stderr.strip().splitlines()[-1])["error"]
+    except (IndexError, ValueError, KeyError, TypeError):
+        return stderr.strip()
+    hint = error.get("hint")
+    return f"{error['message']}; {hint}" if hint else str(error["message"])
 
 
 if __name__ == "__main__":

@@ -74,12 +74,22 @@ class Neti:
             document = json.loads(out)
         except ValueError:
             document = {}
-        return code, document, err.strip() or f"exit code {code}"
+        return code, document, reason(err) or f"exit code {code}"
 
     def status(self) -> tuple[dict[str, Any], str]:
         """What the agent says; nothing, and the error, where none answers."""
         _, status, error = self.ask("status")
         return (status, "") if "stage" in status else ({}, error)
+
+
+def reason(stderr: str) -> str:
+    """The sentence in it: with C(--json) its last line is an error's document."""
+    try:
+        error = json.loads(stderr.strip().splitlines()[-1])["error"]
+    except (IndexError, ValueError, KeyError, TypeError):
+        return stderr.strip()
+    hint = error.get("hint")
+    return f"{error['message']}; {hint}" if hint else str(error["message"])
 
 
 def main() -> None:
