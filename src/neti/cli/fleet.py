@@ -3,10 +3,9 @@
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Any, get_args
 
 import click
 
@@ -32,7 +31,7 @@ from neti.cli.fleet_asked import (
 from neti.cli.fleet_shown import metrics_port, print_fleet, print_skipped, print_used
 from neti.cli.naming import name_option, note_contests, note_withheld, pinned_names
 from neti.cli.output import is_terminal, print_json, progress, say
-from neti.errors import NetiError
+from neti.cli.watching import again, refuse_where_nobody_watches, watch_option
 from neti.fleet import attendance, listing
 from neti.fleet.attendance import Required, lasting
 from neti.fleet.listing import Row
@@ -41,8 +40,6 @@ from neti.model.settings import Settings
 from neti.oneshot.asking_anew import ask_anew
 from neti.oneshot.registered import Seen
 from neti.words import counted, some
-
-_EVERY: Final = 5.0  # seconds, with --watch
 
 
 @click.command()
@@ -123,7 +120,7 @@ _EVERY: Final = 5.0  # seconds, with --watch
     help="First ask every host to say anew how it is, and wait: 30 s for 100 hosts, ten minutes "
     "for thousands. For operators.",
 )
-@click.option("--watch", is_flag=True, help="Draw it again every 5 seconds, until Ctrl-C.")
+@watch_option(5)
 def fleet(
     config: Path,
     as_json: bool,
@@ -144,7 +141,7 @@ def fleet(
     registered_only: bool,
     names: tuple[str, ...],
     fresh: bool,
-    watch: bool,
+    watch: float | None,
 ) -> None:
     """List the members of the fleet, by the same rules as the agents.
 
@@ -178,10 +175,8 @@ def fleet(
     if excepted and not required:
         raise click.UsageError("--except works only with --require")
     refuse_what_is_not_heeded(click.get_current_context())
-    if watch and (style != "table" or not is_terminal(sys.stdout)):
-        raise NetiError(
-            "--watch needs a terminal and a table: leave out --watch, or the other options"
-        )
+    if watch is not None:
+        refuse_where_nobody_watches(style == "table")
     asked = _Asked(
         style=style,
         port=port,
@@ -213,8 +208,8 @@ def fleet(
         return
     if fresh:
         _ask_anew(settings)
-    if watch:
-        _watch(settings, asked)
+    if watch is not None:
+        again(lambda: _show(settings, fleet_seen(settings), asked), watch)
     else:
         _show(settings, fleet_seen(settings), asked)
 
@@ -248,15 +243,6 @@ def _ask_anew(settings: Settings) -> None:
     if answered is not None and answered.unseen:
         said = "do not say when they wrote, so nobody sees whether they answer"
         say(f"neti: {said}: {some(answered.unseen)}", err=True)
-
-
-def _watch(settings: Settings, asked: _Asked) -> None:
-    with suppress(KeyboardInterrupt):
-        while True:
-            seen = fleet_seen(settings)
-            click.clear()
-            _show(settings, seen, asked)
-            time.sleep(_EVERY)
 
 
 def _show(settings: Settings, seen: Seen, asked: _Asked) -> None:

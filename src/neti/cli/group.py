@@ -19,6 +19,7 @@ from neti.cli.ending import if_interrupted
 from neti.cli.group_words import document, doubtful, of_line
 from neti.cli.menu import Group
 from neti.cli.output import explain, print_json, say
+from neti.cli.watching import watchable
 from neti.config import load
 from neti.errors import NetiError
 from neti.fleet import group_edits
@@ -241,6 +242,7 @@ def _say_changed(name: str, done: Changed, dry_run: bool) -> None:
 @group.command("list")
 @config_option
 @json_option
+@watchable(5)
 def list_groups(config: Path, as_json: bool) -> None:
     """List the groups, with how many registered members are in each.
 

@@ -20,6 +20,7 @@ from neti.cli.ending import if_interrupted
 from neti.cli.lease_gc import gc
 from neti.cli.menu import Group
 from neti.cli.output import consent, explain, print_json, say
+from neti.cli.watching import watchable
 from neti.config import load
 from neti.errors import NetiError, RegistryUnavailable
 from neti.host import caller
@@ -43,6 +44,7 @@ lease.add_command(gc)
 @lease.command("list")
 @config_option
 @json_option
+@watchable(5)
 def list_leases(config: Path, as_json: bool) -> None:
     """List every lease, by overlay address.
 

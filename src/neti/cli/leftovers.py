@@ -12,6 +12,7 @@ from neti.cli.asking import ask
 from neti.cli.common import config_option, fleet_seen, json_option, settings_in_force
 from neti.cli.output import print_json, say
 from neti.cli.preview_words import count, span
+from neti.cli.watching import watchable
 from neti.errors import NetiError
 from neti.host.cgroups import unit_of
 from neti.model.document import plain
@@ -32,6 +33,7 @@ _ACROSS: Final = "  → "
 @json_option
 @click.option("--to", metavar="ID", help="Only who calls this member, by its id or address.")
 @click.option("--fleet", "everywhere", is_flag=True, help="Of all hosts, as they last said.")
+@watchable(5)
 def leftovers(config: Path, as_json: bool, to: str | None, everywhere: bool) -> None:
     """Show programs here that still use members' real addresses.
 

@@ -1,6 +1,5 @@
 """``neti preview``: what ``reject_all`` would refuse, the port that matters on top."""
 
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from neti.cli.asking import ask
 from neti.cli.common import config_option, json_option, settings_in_force
 from neti.cli.output import print_json, say
 from neti.cli.preview_words import count, sockets, span
+from neti.cli.watching import watchable
 from neti.errors import NetiError
 from neti.model.document import plain
 from neti.model.settings import Settings
@@ -23,7 +23,6 @@ from neti.stage.in_the_clear import InTheClear
 from neti.stage.shadow import Port, parse_port
 from neti.stage.stages import GROUPS_MISSING
 
-_EVERY: Final = 2.0
 _NEAR: Final = {"site": "in this site", "private": "a private address", "internet": "the internet"}
 _HEADINGS: Final = {
     "used": "In use: enforcing would break these",
@@ -43,7 +42,6 @@ def _ports(_context: click.Context, _option: click.Parameter, texts: tuple[str, 
 @click.command()
 @config_option
 @json_option
-@click.option("--watch", is_flag=True, help="Draw it again every 2 seconds, until Ctrl-C.")
 @click.option("--all", "everything", is_flag=True, help="List the background noise too.")
 @click.option(
     "--accept-losing",
@@ -58,10 +56,10 @@ def _ports(_context: click.Context, _option: click.Parameter, texts: tuple[str, 
     help="Print only the smallest member_ports that fit what members have used.",
 )
 @click.option("--forget-accepted", is_flag=True, help="Take back every --accept-losing.")
+@watchable(2)
 def preview(
     config: Path,
     as_json: bool,
-    watch: bool,
     everything: bool,
     accept_losing: list[Port],
     suggest: bool,
@@ -95,19 +93,7 @@ def preview(
     if suggest:
         _suggest(_seen(settings, everything=False), as_json)
         return
-    if not watch:
-        show(_seen(settings, everything=everything), as_json)
-        return
-    if as_json or not sys.stdout.isatty():
-        raise NetiError("--watch needs a terminal: leave out --watch, or --json and the pipe")
-    try:
-        while True:
-            drawn = list(lines(_seen(settings, everything=everything)))
-            click.clear()
-            say(*drawn)
-            time.sleep(_EVERY)
-    except KeyboardInterrupt:
-        return
+    show(_seen(settings, everything=everything), as_json)
 
 
 def show(shown: Preview, as_json: bool) -> None:

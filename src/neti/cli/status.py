@@ -14,6 +14,7 @@ from neti.cli import encryption
 from neti.cli.asking import ask
 from neti.cli.common import config_option, json_option, settings_in_force_or_refused
 from neti.cli.output import explain, print_json, say
+from neti.cli.watching import watchable
 from neti.control.client import AgentForbidden, AgentSilent, AgentUnreachable
 from neti.control.protocol import SOCKET_NAME
 from neti.errors import ConfigError, NetiError
@@ -43,6 +44,7 @@ _HAS_LEFT: Final = (
 @click.command()
 @config_option
 @json_option
+@watchable(2)
 def status(config: Path, as_json: bool) -> None:
     """Show this host: addresses, registry, members, stage, problems.
 

@@ -5,14 +5,12 @@ import sys
 import time
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
-from neti.cli import cli
-from neti.cli import fleet as fleet_command
+from neti.cli import cli, watching
 from neti.control import client
 from neti.fleet import attendance
 from neti.fleet.attendance import Word
@@ -594,8 +592,8 @@ def test_whoever_watches_may_ask_anew_first(fleet: Fleet, monkeypatch: pytest.Mo
         if len(drawn) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(fleet_command, "time", SimpleNamespace(time=time.time, sleep=sleep))
-    monkeypatch.setattr(fleet_command, "is_terminal", lambda stream: stream is sys.stdout)
+    monkeypatch.setattr("time.sleep", sleep)
+    monkeypatch.setattr(watching, "is_terminal", lambda stream: stream is sys.stdout)
     monkeypatch.setattr(
         EmbeddedRegistry, "change_setting", lambda _self, _name, value: asked.append(value)
     )
