@@ -23,6 +23,7 @@ import re
 import shlex
 import unicodedata
 from ipaddress import IPv4Address, IPv6Address
+from json.encoder import encode_basestring_ascii
 from typing import Any, Final
 
 MOST: Final = 400
@@ -87,13 +88,42 @@ def plain(value: object) -> Any:
 def json_document(document: object, *, indent: int | None = None) -> str:
     """JSON in ASCII without control characters, which every reader accepts. Nothing is cut."""
     try:
-        written = json.dumps(document, indent=indent, allow_nan=False)
+        written = _laid_out(document, " " * indent) if indent else _compact(document)
         whole = "\\ud" not in written  # most documents contain none
     except ValueError:  # NaN and the like are not JSON
         whole = False
     if not whole:
         written = json.dumps(_whole(document), indent=indent)
     return written.replace("\x7f", "\\u007f")
+
+
+def _compact(value: object) -> str:
+    return json.dumps(value, allow_nan=False)
+
+
+def _laid_out(value: Any, step: str, line: str = "\n") -> str:
+    """As ``json.dumps`` with ``indent``, in half the time: that has no encoder in C. Raises
+    ValueError where it does."""
+    kind, deeper = type(value), line + step
+    if kind is str:
+        return encode_basestring_ascii(value)
+    if value is None:
+        return "null"
+    if kind is int:
+        return str(value)
+    if kind is dict and value and all(type(key) is str for key in value):
+        each = [
+            f"{encode_basestring_ascii(key)}: {_laid_out(held, step, deeper)}"
+            for key, held in value.items()
+        ]
+        return f"{{{deeper}{f',{deeper}'.join(each)}{line}}}"
+    if kind is list and value:
+        return f"[{deeper}{f',{deeper}'.join([_laid_out(e, step, deeper) for e in value])}{line}]"
+    if kind is list or (kind is dict and not value):
+        return "[]" if kind is list else "{}"
+    if isinstance(value, dict | list | tuple):
+        return json.dumps(value, indent=len(step), allow_nan=False).replace("\n", line)
+    return _compact(value)
 
 
 def _whole(value: object) -> Any:

@@ -13,6 +13,7 @@ from neti.cli.common import (
     config_option,
     fleet_seen,
     json_option,
+    nothing_collected,
     refuse_no_version,
     refuse_unknown_site,
     registry_of,
@@ -196,6 +197,8 @@ def fleet(
         pinned=pinned_names(names),
     )
     settings = settings_in_force(config)
+    if not watch:
+        click.get_current_context().with_resource(nothing_collected())
     if used:
         with registry_of(settings) as registry:
             leased = len(registry.leases())

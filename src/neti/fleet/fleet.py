@@ -275,6 +275,11 @@ class Fleet(Known):
                     touched |= self._answering.key_read(read)
         self._settle(touched)
 
+    def leases_are(self, owners: Mapping[IPv4Address, str]) -> None:
+        """Whose they are, for whoever has read all of them before the first list: of a member that
+        holds its own nothing is asked, and it is decided once."""
+        self._asking.remember_leases(owners)
+
     def host_read(self, read: HostRead, *, now: float) -> None:
         """What its record says."""
         self._settle(self._answering.host_read(read, now=now))

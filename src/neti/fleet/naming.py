@@ -19,6 +19,7 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from ipaddress import IPv4Address
 from typing import Any, Final
 
@@ -91,28 +92,30 @@ class _Claims:
     def __init__(
         self, members: Mapping[str, Member], wished: Mapping[str, str], words: Words
     ) -> None:
-        order = {lease: number for number, lease in enumerate(words.leases.items())}
+        # Of thousands each word is looked up several times; and addresses are slow keys.
+        self.key = key = cache(words.key)
+        leases = enumerate(words.leases.items())
+        order = {(int(overlay), host_id): number for number, (overlay, host_id) in leases}
         self._age = {
-            member.id: order.get((member.overlay, member.id), _AT_THE_LATEST)
+            member.id: order.get((int(member.overlay), member.id), _AT_THE_LATEST)
             for member in members.values()
         }
         self.members = members
-        self.words = words
-        self.taken = {words.key(word) for word in (*words.taken, *RESERVED_GROUPS)}
-        self.pinned = {words.key(word): host_id for word, host_id in words.pinned.items()}
+        self.taken = {key(word) for word in (*words.taken, *RESERVED_GROUPS)}
+        self.pinned = {key(word): host_id for word, host_id in words.pinned.items()}
         self.by_name: dict[str, list[str]] = defaultdict(list)
         for host_id, name in wished.items():
-            if words.key(name) != words.key(host_id):  # a host's own id is no further claim
-                self.by_name[words.key(name)].append(host_id)
+            if key(name) != key(host_id):  # a host's own id is no further claim
+                self.by_name[key(name)].append(host_id)
         # Ids, registered or not, and since when each is leased.
         self.by_id: dict[str, dict[str, int]] = defaultdict(dict)
         for (_, host_id), number in order.items():
-            self.by_id[words.key(host_id)].setdefault(host_id, number)
+            self.by_id[key(host_id)].setdefault(host_id, number)
         for host_id, age in self._age.items():
-            self.by_id[words.key(host_id)][host_id] = age
+            self.by_id[key(host_id)][host_id] = age
 
     def id_is_its_own(self, host_id: str) -> bool:
-        key, age = self.words.key(host_id), self._age[host_id]
+        key, age = self.key(host_id), self._age[host_id]
         if key in self.pinned:
             return self.pinned[key] == host_id
         if any(other != host_id and since <= age for other, since in self.by_id[key].items()):
@@ -124,7 +127,7 @@ class _Claims:
         )
 
     def name_is_its_own(self, host_id: str, name: str) -> bool:
-        key, age = self.words.key(name), self._age[host_id]
+        key, age = self.key(name), self._age[host_id]
         if key in self.pinned:
             return self.pinned[key] == host_id
         if key in self.taken or len(self.by_name[key]) > 1:
@@ -153,7 +156,7 @@ def names_of(
         name = said.get(host_id)
         if host_id in given:
             called[host_id] = Called(given[host_id], lost)
-        elif name is None or words.key(name) == words.key(host_id):
+        elif name is None or claims.key(name) == claims.key(host_id):
             called[host_id] = Called(last, lost)
         elif claims.name_is_its_own(host_id, name):
             called[host_id] = Called(name, lost)

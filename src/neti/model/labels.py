@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
@@ -28,9 +29,14 @@ def readable(held: object) -> Labels:
     found = {
         key: value
         for key, value in held.items()
-        if LABEL_KEY.fullmatch(key) and isinstance(value, str) and is_value(value)
+        if isinstance(value, str) and _is_label(key, value)
     }
     return MappingProxyType(dict(sorted(found.items())[:MOST_LABELS]))
+
+
+@lru_cache(maxsize=1024)  # a fleet of thousands has a handful of them
+def _is_label(key: str, value: str) -> bool:
+    return LABEL_KEY.fullmatch(key) is not None and is_value(value)
 
 
 def in_words(labels: Labels) -> str:

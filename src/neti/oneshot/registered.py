@@ -71,7 +71,9 @@ class Seen:
 
     def rows(self, words: Words | None = None) -> list[Row]:
         made = listing.rows(self.members, self.told, words=words or self.words())
-        return [{**row, "gateway": self.gateways.get(row["id"])} for row in made]
+        for row in made:
+            row["gateway"] = self.gateways.get(row["id"])
+        return made
 
 
 def read(settings: Settings, registry: OperatorRegistry, *, documents: bool = True) -> Registered:
@@ -296,6 +298,7 @@ def _judged(
         records="strict" if strict else "off",
     )
     owners = registry.leases()
+    fleet.leases_are(owners)
     fleet.snapshot(registry.names(), now=0.0)
     answer(fleet, owners, registry.records, registry.made)
     return fleet, owners

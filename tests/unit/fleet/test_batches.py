@@ -127,3 +127,26 @@ def test_each_batch_ends_by_itself_or_does_not() -> None:
     assert len(fleet.holds) == 62
     run(fleet, later + LINGER + HOLD + 1)
     assert len(fleet.holds) == 40, "twenty-two are few enough, forty are not"
+
+
+def test_who_knows_all_leases_asks_for_none_and_judges_alike() -> None:
+    """An operator's command reads every lease before the list, and decides each host once."""
+    _, names = fleet_of(here=4)
+    members = [member for name in names["here"] if isinstance(member := entry.parse(name), Member)]
+    owners = {one.overlay: one.id for one in members[:2]} | {members[2].overlay: "somebody-else"}
+    told, asked = _unread(), _unread()
+    told.leases_are(owners)
+    for fleet in (told, asked):
+        fleet.snapshot(names["here"], now=0.0)
+    assert told.questions().leases == {members[2].overlay, members[3].overlay}
+    for overlay in {one.overlay for one in members}:
+        asked.lease_read(overlay, owners.get(overlay))
+    for overlay in (members[2].overlay, members[3].overlay):
+        told.lease_read(overlay, owners.get(overlay))
+    assert told.members.keys() == asked.members.keys() == {one.id for one in members[:2]}
+    assert told.skipped(9) == asked.skipped(9)
+
+
+def _unread() -> Fleet:
+    site = Site(name="here", private=(IPv4Network("10.0.0.0/8"),))
+    return Fleet(Admission(sites={"here": site}, overlay_subnet=OVERLAY), linger_seconds=LINGER)

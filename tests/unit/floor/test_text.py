@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import unicodedata
 from collections.abc import Callable
+from contextlib import suppress
 from ipaddress import IPv4Address
 
 import pytest
@@ -126,6 +127,26 @@ def test_a_json_document_is_inert_and_read_by_strict_readers(document: object) -
     read = json.loads(said, parse_constant=refuse)
     json.dumps(read, ensure_ascii=False).encode()
     json.dumps(text.plain(document), allow_nan=False)
+
+
+@given(
+    st.recursive(
+        hostile | st.integers() | st.booleans() | st.none() | st.floats(allow_nan=False),
+        lambda e: (
+            st.lists(e)
+            | st.tuples(e, e)
+            | st.dictionaries(hostile | st.integers() | st.booleans() | st.none(), e)
+        ),
+        max_leaves=12,
+    ),
+    st.integers(1, 4),
+)
+@example([{1: [{"a": ({}, [], ())}]}, float("inf")], 2)
+def test_json_is_laid_out_as_python_lays_it_out(document: object, indent: int) -> None:
+    with suppress(ValueError):
+        expected = json.dumps(document, indent=indent, allow_nan=False).replace("\x7f", "\\u007f")
+        if "\\ud" not in expected:
+            assert text.json_document(document, indent=indent) == expected
 
 
 def test_a_json_document_keeps_what_it_can() -> None:
