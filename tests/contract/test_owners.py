@@ -117,6 +117,19 @@ def test_with_admission_only_who_was_admitted_begins_and_by_its_certificate(
     assert vouched(host, A)
 
 
+def test_an_operator_reads_whose_each_id_is_that_holds_a_lease(closed: ClosedWorld) -> None:
+    closed.need_admission()
+    closed.admit("a", "host-a")
+    closed.admit("b", "host-b")
+    closed.admit("c", "host-a")  # two with one certificate
+    chief = closed.open_as("operator-chief")
+    owners = chief.owners()
+    assert owners.keys() == {"a", "b", "c"}
+    assert owners["a"] == owners["c"] != owners["b"]
+    chief.release("c")  # its record stays, and is its certificate's
+    assert chief.owners() == {"a": owners["a"], "b": owners["b"]}
+
+
 def test_with_admission_a_released_id_stays_its_certificates(closed: ClosedWorld) -> None:
     other = left(closed)
     closed.need_admission()

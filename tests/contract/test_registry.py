@@ -245,6 +245,13 @@ def test_a_document_of_groups_as_long_as_it_may_be_is_told_and_read_whole(world:
     recorder.until(partial(last_setting_is, SettingRead("groups", value)))
 
 
+def test_an_id_belongs_to_somebody_only_where_there_are_rights(world: World) -> None:
+    host = world.open()
+    overlay = host.acquire("a", SUBNET)
+    host.register(host_id="a", name=A, data=b"", detail=b"{}", overlay=overlay)
+    assert host.owners().keys() == (set() if world.deletes else {"a"})
+
+
 def test_of_two_who_edit_a_setting_at_once_neither_is_lost(world: World) -> None:
     operators = [world.open() for _ in range(2)]
 

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from kazoo.protocol.serialization import SetACL
+from kazoo.security import ACL, Id
 from tests.support.zookeeper import SecureWorld
 from tests.zookeeper.test_admission import Operator, register
 from tests.zookeeper.test_in_the_way import SUBNET, make
@@ -16,6 +18,7 @@ from neti.config import load
 from neti.errors import RegistryError
 from neti.model import Member, entry
 from neti.registry.groups import decode
+from neti.registry.zookeeper import rights
 
 
 @pytest.fixture
@@ -80,6 +83,86 @@ def test_with_admission_and_strict_a_group_rests_on_operators_alone(
     assert "pattern x-*: admission is off" in more.stderr
     assert group(operator, "add", "db", "a").exit_code == 0  # what stands there is no reason
     assert operator.run("admission", "off").exit_code == 0
+
+
+def admitted(operator: Operator, *words: str) -> Result:
+    return operator.run("admit", *words, "--yes")
+
+
+def ids_by_subject(secure: SecureWorld) -> list[str]:
+    lines = decode(secure.open_as("operator-chief").setting("groups")).lines["db"]
+    return [line.pattern for line in lines if line.by]
+
+
+def test_a_subject_takes_in_whom_operators_admitted_for_it_now_and_later(
+    secure: SecureWorld, operator: Operator
+) -> None:
+    refused = group(operator, "set", "db", "CN=*,OU=db")
+    assert refused.exit_code == 1
+    assert "subject CN=*,OU=db: admission is off" in refused.stderr
+    assert operator.run("admission", "on").exit_code == 0
+    assert admitted(operator, "i-1", "CN=db-1,OU=db", "i-2", "CN=web-1,OU=web").exit_code == 0
+    assert group(operator, "set", "db", "CN=*,OU=db").exit_code == 0
+    assert ids_by_subject(secure) == ["i-1"]
+    later = admitted(operator, "i-3", "CN=db-3,OU=db", "i-4", "CN=web-4,OU=web")
+    assert "i-3: in group db now" in later.stderr
+    assert ids_by_subject(secure) == ["i-1", "i-3"]
+    # Another certificate for the id: it goes before that one can register.
+    moved = admitted(operator, "--replace", "i-1", "CN=web-9,OU=web")
+    assert "i-1: not in group db any more" in moved.stderr
+    assert ids_by_subject(secure) == ["i-3"]
+    back = admitted(operator, "--replace", "i-2", "CN=db-2,OU=db")
+    assert "i-2: in group db now" in back.stderr
+    # The host itself, under its own record, changes nothing of it.
+    assert ids_by_subject(secure) == ["i-2", "i-3"]
+    off = operator.run("admission", "off")
+    assert "groups have patterns, or ids without an owner (db: CN=*,OU=db)" in off.stderr
+
+
+def test_what_a_command_that_knows_no_subjects_admitted_is_named_and_put_right(
+    secure: SecureWorld, operator: Operator
+) -> None:
+    assert operator.run("admission", "on").exit_code == 0
+    assert group(operator, "set", "db", "CN=*,OU=db").exit_code == 0
+    chief = secure.open_as("operator-chief")
+    before = chief.setting("groups")
+    assert admitted(operator, "i-1", "CN=db-1,OU=db").exit_code == 0
+    chief.change_setting("groups", before)
+    shown = group(operator, "show", "db").stdout
+    assert "not in it yet, though a subject fits: i-1" in shown
+    assert "→ neti group add db 'CN=*,OU=db'" in shown
+    assert "1 id whose subject says otherwise" in group(operator, "list").stdout
+    assert group(operator, "add", "db", "CN=*,OU=db").exit_code == 0
+    assert ids_by_subject(secure) == ["i-1"]
+    assert "not in it yet" not in group(operator, "show", "db").stdout
+    # Or the same admission once more.
+    chief.change_setting("groups", before)
+    assert admitted(operator, "i-1", "CN=db-1,OU=db").exit_code == 0
+    assert ids_by_subject(secure) == ["i-1"]
+
+
+def test_a_record_that_is_not_one_certificates_alone_is_in_no_group_by_its_subject(
+    secure: SecureWorld, operator: Operator
+) -> None:
+    """Whoever made it may have kept something of it for himself."""
+    assert operator.run("admission", "on").exit_code == 0
+    assert admitted(operator, "i-1", "CN=db-1,OU=db").exit_code == 0
+    chief = secure.open_as("operator-chief")
+    path = f"{secure.prefix}/hosts/i-1"
+    (held,) = chief.inspect(lambda attempt, layout: attempt.acls([path]))
+    for more in (
+        ACL(rights.READ, Id("x509", "CN=other")),
+        ACL(rights.WRITE, Id("digest", "x:y")),
+        ACL(rights.ALL, Id("x509", "CN=other")),
+    ):
+        kept = SetACL(path, [*held, more], -1)
+        chief.operate(lambda attempt, layout, kept=kept: attempt.one(kept))  # type: ignore[misc]  # a default in a lambda
+        assert "i-1" not in chief.owners()
+        assert group(operator, "set", "db", "CN=*,OU=db").exit_code == 0
+        assert ids_by_subject(secure) == []
+    # Admitted once more, it is that certificate's.
+    assert admitted(operator, "--replace", "i-1", "CN=db-1,OU=db").exit_code == 0
+    assert ids_by_subject(secure) == ["i-1"]
 
 
 def lease(operator: Operator, *words: str) -> Result:

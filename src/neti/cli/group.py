@@ -16,7 +16,7 @@ from neti.cli.common import (
     settings_in_force,
 )
 from neti.cli.ending import if_interrupted
-from neti.cli.group_words import document, doubtful, of_line
+from neti.cli.group_words import document, doubtful, of_line, of_stale, shown
 from neti.cli.menu import Group
 from neti.cli.output import explain, print_json, say
 from neti.cli.watching import watchable
@@ -57,7 +57,7 @@ def _when(ctx: click.Context, param: click.Parameter, text: str | None) -> float
     return until
 
 
-_words = click.argument("words", metavar="ID|PATTERN...", nargs=-1, required=True)
+_words = click.argument("words", metavar="ID|PATTERN|SUBJECT...", nargs=-1, required=True)
 _of_site = click.option("--site", metavar="SITE", help="Only members of this site.")
 _until = click.option(
     "--until", callback=_when, metavar="WHEN", help="End then: 30m, 2h, 1d, or a time (UTC)."
@@ -79,7 +79,7 @@ def group() -> None:
 
 @group.command("set")
 @click.argument("name", metavar="GROUP")
-@click.argument("words", metavar="[ID|PATTERN]...", nargs=-1)
+@click.argument("words", metavar="[ID|PATTERN|SUBJECT]...", nargs=-1)
 @config_option
 @json_option
 @_of_site
@@ -96,6 +96,9 @@ def set_group(
     refused where anybody with a certificate may begin a host under an id of their choice. Without
     any id nobody is in the group.
 
+    A word with '=' is the subject of certificates, and may have '*' and '?' as well. It takes in
+    the ids that operators admitted for such a one, now and later. 'neti group show' lists them.
+
     What takes more than half of a group of five or more out needs --shrink, because agents do not
     follow it otherwise. With it, they follow this even if what they followed was in another
     registry, or in a later copy of this one.
@@ -103,6 +106,7 @@ def set_group(
     \b
     Example:
       neti group set db 'db-*' i-0abc --site vpc
+      neti group set db 'CN=*,OU=db'
     """
     lines = group_edits.checked_lines(words, site or "", until)
     _change(name, lambda groups: group_edits.with_set(groups, name, lines), site=site, **common)
@@ -143,7 +147,7 @@ def add(
 @_shrink
 @if_interrupted(_UNKNOWN)
 def remove(name: str, words: tuple[str, ...], site: str | None, **common: Any) -> None:
-    """Take ids or patterns out of a group.
+    """Take ids, patterns or subjects out of a group.
 
     They are spelled as 'neti group show' lists them.
 
@@ -256,7 +260,7 @@ def list_groups(config: Path, as_json: bool) -> None:
     width = max(map(len, seen.groups.lines), default=0)
     for name, ids in seen.who.items():
         said = counted(len(ids), "member")
-        lines = counted(len(seen.groups.lines[name]), "line")
+        lines = counted(len(shown(seen.groups.lines[name])), "line")
         say(f"{name:<{width}}  {said:<11}  {lines}{doubtful(seen, name)}")
     say(counted(len(seen.who), "group"))
 
@@ -281,7 +285,9 @@ def show(name: str, config: Path, as_json: bool) -> None:
         print_json({"edition": seen.groups.edition, **document(seen, name)})
         return
     for line, taken in zip(seen.groups.lines[name], seen.taken_in[name], strict=True):
-        say(of_line(seen, line, taken))
+        if not line.by:
+            say(of_line(seen, line, taken))
+    say(*of_stale(seen, name))
     ids = seen.who[name]
     say(f"{counted(len(ids), 'member')}: {some(ids)}" if ids else "0 members")
 

@@ -1,5 +1,6 @@
 """``neti registry admit``: hosts' records and leases, each for its own certificate."""
 
+import time
 from collections.abc import Sequence
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -15,6 +16,7 @@ from neti.cli.output import consent, explain, print_json, say
 from neti.config import load
 from neti.errors import NetiError
 from neti.host import caller
+from neti.oneshot import group_admission
 from neti.oneshot.admission import read
 from neti.registry import admitted
 from neti.registry.admitted import Asked
@@ -81,7 +83,9 @@ def admit(
     the one that holds the id's lease, or follows --subject. Where both are known and differ, you
     have to name it, because anybody could have taken that lease. An id that belongs to another
     certificate stays as it is, unless you say --replace: after a host got a certificate with
-    another subject, for example. You can run it again at any time.
+    another subject, for example. You can run it again at any time. Groups with a subject that fits
+    have the host in them from then on; with --replace those that do not fit any more let it go
+    first.
 
     \b
     Examples, with an operator's certificate in the configuration:
@@ -179,6 +183,7 @@ def _admit(
             )
         if not dry_run and changes:
             _ask_about_replaced(replaced, yes=yes)
+            _say_groups(_take_out(settings, registry, replaced), "not in group {} any more")
             failed = registry.operate(
                 lambda attempt, layout: admission.carry_out(
                     attempt, layout, changes, settings.overlay_subnet
@@ -189,6 +194,9 @@ def _admit(
             changes = [one for one in changes if one.id not in gone]
             if changes:
                 caller.note("registry admit", hosts=len(changes), first=changes[0].id)
+        without = {one.id for one in refused}
+        admitted_now = [] if dry_run else [one for one in steps if one.id not in without]
+        trouble = _put_in(registry, admitted_now) if admitted_now else ""
     if as_json:
         _print_document(steps, changes, refused, dry_run=dry_run)
     elif changes or not quiet:
@@ -198,7 +206,44 @@ def _admit(
         lines = [f"{one.id} was not admitted: {one.why}" for one in refused[:_SHOWN]]
         if len(refused) > _SHOWN:
             lines.append(f"{len(refused) - _SHOWN} more were not admitted: --json names them all")
-        raise NetiError("\n".join(lines))
+        raise NetiError("\n".join([*lines, trouble] if trouble else lines))
+    if trouble:
+        raise NetiError(trouble)
+
+
+def _take_out(
+    settings: "Settings", registry: "ZooKeeperRegistry", replaced: "Sequence[Admit]"
+) -> "group_admission.Ids":
+    owners = {one.id: one.subject for one in replaced}
+    if not owners:
+        return {}
+    try:
+        return group_admission.take_out(settings, registry, owners, time.time())
+    except NetiError as error:
+        raise NetiError(
+            f"nobody was admitted, because ids that get another certificate have to leave the "
+            f"groups that the former one put them into first: {error}\n"
+            "→ neti group remove GROUP SUBJECT --shrink, then this again, and then "
+            "neti group add GROUP SUBJECT"
+        ) from error
+
+
+def _put_in(registry: "ZooKeeperRegistry", steps: "Sequence[Admit]") -> str:
+    """What is wrong, and the step; empty: nothing."""
+    owners = {one.id: one.subject for one in steps}
+    try:
+        _say_groups(group_admission.put_in(registry, owners, time.time()), "in group {} now")
+    except NetiError as error:
+        return (
+            f"who is admitted is in no group by a subject yet: {error}\n"
+            "→ once that is mended, the same command again"
+        )
+    return ""
+
+
+def _say_groups(every: "group_admission.Ids", how: str) -> None:
+    for name, ids in every.items():
+        explain(f"{some(ids)}: {how.format(name)}")
 
 
 def _warn_of_subnet(registry: "ZooKeeperRegistry", subnet: IPv4Network) -> None:

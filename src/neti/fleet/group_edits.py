@@ -9,7 +9,8 @@ from typing import Final
 from neti.errors import NetiError
 from neti.model.entry import SITE_NAME
 from neti.model.groups import EVERY_MEMBER, GROUP_NAME, ID_PATTERN, GroupLine, Groups
-from neti.text import printable
+from neti.registry.groups import is_subject_pattern
+from neti.text import command, printable
 from neti.words import some
 
 # A line that ended stays in sight for so long, and for hosts whose clock is behind.
@@ -38,7 +39,9 @@ def checked_name(name: str) -> str:
 def checked_lines(words: Sequence[str], site: str, until: float | None) -> Lines:
     """Raises NetiError."""
     for word in words:
-        if not ID_PATTERN.fullmatch(word):
+        if "=" in word:
+            _check_subject(word)
+        elif not ID_PATTERN.fullmatch(word):
             raise NetiError(
                 f"{printable(word)!r} is no host id and no pattern: expected 1 to 40 of letters, "
                 f"digits, '.', '_', '-', '*' and '?'; {_NOTHING}"
@@ -48,6 +51,15 @@ def checked_lines(words: Sequence[str], site: str, until: float | None) -> Lines
     return tuple(GroupLine(word, site, until) for word in dict.fromkeys(words))
 
 
+def _check_subject(word: str) -> None:
+    if not is_subject_pattern(word):
+        raise NetiError(
+            f"{printable(word)!r} is no subject as ZooKeeper spells it, with or without '*' and "
+            "'?': expected, for example, 'CN=db-*,OU=hosts' (no space after a comma); "
+            f"{_NOTHING}\n→ neti registry check"
+        )
+
+
 def with_set(groups: Groups, name: str, lines: Lines) -> dict[str, Lines]:
     """The group has these lines and no others."""
     return {**groups.lines, name: lines}
@@ -55,8 +67,8 @@ def with_set(groups: Groups, name: str, lines: Lines) -> dict[str, Lines]:
 
 def with_added(groups: Groups, name: str, lines: Lines) -> dict[str, Lines]:
     """A line of the same pattern and site takes the place of the former one. Raises NetiError."""
-    new = {(line.pattern, line.site) for line in lines}
-    kept = (line for line in _of(groups, name) if (line.pattern, line.site) not in new)
+    new = {(line.pattern, line.site, line.by) for line in lines}
+    kept = (one for one in _of(groups, name) if (one.pattern, one.site, one.by) not in new)
     return {**groups.lines, name: (*kept, *lines)}
 
 
@@ -66,8 +78,14 @@ def with_removed(
     """Without the lines of these ids and patterns, spelled as they stand there; ``site`` None: of
     any. Raises NetiError for one that is not there."""
     held = _of(groups, name)
-    gone = [line for line in held if line.pattern in words and site in (None, line.site)]
+    of_any = [line for line in held if line.pattern in words and site in (None, line.site)]
+    gone = [line for line in of_any if not line.by]
     missing = set(words) - {line.pattern for line in gone}
+    if by := sorted({line.by for line in of_any if line.pattern in missing}):
+        raise NetiError(
+            f"{some(sorted(missing))}: in group {name} by its subject, {some(by)}: {_NOTHING}\n"
+            f"→ {command('neti group remove', name, by[0])}, which takes out all that fit it"
+        )
     if missing:
         of_site = f" of site {printable(site)}" if site is not None else ""
         raise NetiError(

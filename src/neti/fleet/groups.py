@@ -1,6 +1,7 @@
 """Which groups a member is in, by the lines that operators wrote. Pure.
 
-Only its id, which an operator admitted, and the site that it is believed to be of count.
+Only its id, which an operator admitted, and the site that it is believed to be of count. What
+subjects mean is in the lines as ids already (``neti.fleet.group_subjects``).
 """
 
 from bisect import bisect_right
@@ -105,13 +106,20 @@ def taken_in(
     lines: Sequence[GroupLine], members: Iterable[Member], now: float
 ) -> list[tuple[str, ...]]:
     """By line, in their order: the ids of ``members`` that it takes in, sorted; none by a line that
-    has ended. ``now``: Unix seconds."""
-    places = {str(n): tuple(_standing((line,), now)) for n, line in enumerate(lines)}
+    has ended. A subject takes in those whom it put there. ``now``: Unix seconds."""
+    places = {str(n): tuple(_standing(meant(line, lines), now)) for n, line in enumerate(lines)}
     lookup, found = _Lookup(places), [list[str]() for _ in lines]
     for member in members:
         for place in lookup.of(member):
             found[int(place)].append(member.id)
     return [tuple(sorted(ids)) for ids in found]
+
+
+def meant(line: GroupLine, lines: Iterable[GroupLine]) -> tuple[GroupLine, ...]:
+    """The line itself; of a subject those of the ids that it put among ``lines``."""
+    if not line.is_subject:
+        return (line,)
+    return tuple(one for one in lines if (one.by, one.site) == (line.pattern, line.site))
 
 
 def without(groups: Groups, old: str, new: str, site: str | None, now: float) -> tuple[str, ...]:
@@ -120,7 +128,8 @@ def without(groups: Groups, old: str, new: str, site: str | None, now: float) ->
     ``now``: Unix seconds."""
 
     def has(lines: Iterable[GroupLine], host_id: str, of: str | None) -> bool:
-        mine = [line for line in _standing(lines, now) if of is None or line.site in ("", of)]
+        standing = (line for line in _standing(lines, now) if not line.is_subject)
+        mine = [line for line in standing if of is None or line.site in ("", of)]
         like = matching(line.pattern for line in mine)
         return like is not None and like.fullmatch(host_id) is not None
 
@@ -144,6 +153,8 @@ class _Lookup:
         patterns: dict[str, dict[str, set[str]]] = {}
         for name, lines in every.items():
             for line in lines:
+                if line.is_subject:
+                    continue
                 held = (patterns if line.is_pattern else ids).setdefault(line.site, {})
                 held.setdefault(line.pattern, set()).add(name)
         self._ids = ids

@@ -18,16 +18,28 @@ EVERY_MEMBER: Final = "members"
 
 @dataclass(frozen=True, slots=True)
 class GroupLine:
-    """``pattern``: a host id, or one with ``*`` (any characters) and ``?`` (one); ``site``: only
-    members of this site (empty: of any); ``until``: Unix seconds (None: no end)."""
+    """``pattern``: a host id, or one with ``*`` (any characters) and ``?`` (one), or the subject of
+    a certificate, likewise; ``site``: only members of this site (empty: of any); ``until``: Unix
+    seconds (None: no end). ``by``: the subject, as a line of the same site has it, by which a
+    command put this id here (empty: an operator named it)."""
 
     pattern: str
     site: str = ""
     until: float | None = None
+    by: str = ""
+
+    @property
+    def is_subject(self) -> bool:
+        """It says nothing of any id by itself: lines with ``by`` do. No id has a '='."""
+        return "=" in self.pattern
 
     @property
     def is_pattern(self) -> bool:
         return "*" in self.pattern or "?" in self.pattern
+
+    @property
+    def is_id(self) -> bool:
+        return not (self.is_pattern or self.is_subject)
 
     def has_ended(self, now: float) -> bool:
         """``now``: Unix seconds."""

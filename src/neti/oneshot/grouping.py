@@ -1,13 +1,13 @@
 """``neti group``: operators' groups in the registry, and whom a change concerns.
 
-Must never do: write them but by compare-and-set, or let a pattern stand where anybody with a
-certificate may begin a host under an id of their choice.
+Must never do: write them but by compare-and-set, or unless ``group_trust`` lets it.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 from neti.errors import NetiError
+from neti.fleet import group_subjects
 from neti.fleet.group_edits import Lines, next_edition
 from neti.fleet.groups import GroupIndex, taken_in, without
 from neti.fleet.registered import Registered
@@ -15,9 +15,9 @@ from neti.model import Member
 from neti.model.groups import GroupLine, Groups
 from neti.model.settings import Settings
 from neti.oneshot import registered
+from neti.oneshot.group_trust import Trust, check_size, needs_admission
 from neti.registry import OperatorRegistry
 from neti.registry.groups import GroupsUnreadable, decode, encode
-from neti.registry.strict import is_strict
 from neti.words import some
 
 # What becomes of all lines, by group. Raises NetiError where it cannot be so.
@@ -31,7 +31,9 @@ class Seen:
     ``taken_in``: of the groups that were looked at, the same by line, in the lines' order.
     ``sites``: of the members that lines name by id. ``unheard_of``: ids in lines that nobody has:
     no host is registered under them or has a lease, and no operator admitted one. ``released``:
-    those with a record, but no lease any more, and no host."""
+    those with a record, but no lease any more, and no host. ``stale``: by group ids that fit a
+    subject of it and are not in by that, and ids that are and do not fit: a command of a version
+    that knows no subjects admitted them, or one did not finish."""
 
     groups: Groups
     who: Mapping[str, tuple[str, ...]]
@@ -40,6 +42,7 @@ class Seen:
     sites: Mapping[str, str] = field(default_factory=dict)
     unheard_of: frozenset[str] = frozenset()
     released: frozenset[str] = frozenset()
+    stale: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +69,25 @@ def look(
     missing = ids - members.keys() - fleet.present
     unheard_of = _unheard_of(missing, fleet, registry.records)
     holders = frozenset(registry.leases().values()) if missing else frozenset()
+    owners = _owners(settings, registry) if group_subjects.has_subjects(lines) else None
     return replace(
         _seen(groups, members, now),
         taken_in={one: taken_in(of, members.values(), now) for one, of in lines.items()},
         sites={one: members[one].site for one in ids & members.keys()},
         unheard_of=unheard_of,
         released=frozenset(missing - holders - unheard_of),
+        stale={
+            one: both
+            for one, of in lines.items()
+            if owners is not None and any(both := group_subjects.differing(of, owners, now))
+        },
     )
+
+
+def _owners(settings: Settings, registry: OperatorRegistry) -> Mapping[str, str] | None:
+    """By id, whose it is; None: who makes a record may say that of it as he likes."""
+    closed = settings.registry_tls is not None and needs_admission(registry)
+    return registry.owners() if closed else None
 
 
 def _unheard_of(
@@ -147,7 +162,7 @@ def heirs(
     """Where only operators let an id begin, nobody inherits anything, and there are none. ``now``:
     Unix seconds."""
     by_certificate = settings.registry_tls is not None
-    if by_certificate and _needs_admission(registry):
+    if by_certificate and needs_admission(registry):
         return Heirs({}, by_certificate)
     try:
         groups = decode(registry.setting("groups"))
@@ -185,17 +200,21 @@ def change(
 ) -> Changed:
     """Raises NetiError, and then nothing has been changed."""
     fleet = registered.read(settings, registry, documents=False)
-    members, ids = fleet.members, _ids(edit, registry, name)
+    asked = edit(decode(registry.setting("groups"))).get(name, ())
+    members, ids = fleet.members, _named(asked)
     held = registry.records(ids)
-    trust = _Trust.of(settings, registry, frozenset(held))
+    trust = Trust.of(settings, registry, frozenset(held))
     done: list[Changed] = []
+    by_subject = trust.admission and group_subjects.has_subjects({name: asked})
+    owners = registry.owners() if by_subject else None
 
     def replaced(raw: bytes | None) -> bytes | None:
         before = decode(raw)
-        after = next_edition(before, edit(before), shrink=shrink, now=now)
+        lines = _resolved(edit(before), name, owners, now)
+        after = next_edition(before, lines, shrink=shrink, now=now)
         if after is not None:
             trust.check(before, after, name)
-            _check_size(before, after, members.values(), now, shrink=shrink)
+            check_size(before, after, members.values(), now, shrink=shrink)
         done.append(_changed(before, after or before, name, members, now, after is not None))
         return raw if after is None else encode(after, before)
 
@@ -203,6 +222,10 @@ def change(
         replaced(registry.setting("groups"))
     else:
         registry.edit_setting("groups", replaced)
+        # Who was admitted just before the subject stood there was put into no group by that.
+        if by_subject and (later := registry.owners()) != owners:
+            owners = later
+            registry.edit_setting("groups", replaced)
     last = done[-1]
     seen = Seen(last.after.groups, last.after.who, trust.unsure)
     return replace(
@@ -213,12 +236,23 @@ def change(
     )
 
 
-def _ids(edit: Edit, registry: OperatorRegistry, name: str) -> set[str]:
-    return _named(edit(decode(registry.setting("groups"))).get(name, ()))
-
-
 def _named(lines: Iterable[GroupLine]) -> set[str]:
-    return {line.pattern for line in lines if not line.is_pattern}
+    return {line.pattern for line in lines if line.is_id and not line.by}
+
+
+def _resolved(
+    every: dict[str, Lines], name: str, owners: Mapping[str, str] | None, now: float
+) -> dict[str, Lines]:
+    """``owners`` None: they are not known, and who is in by a subject that stands there stays."""
+    if name not in every:
+        return every
+    lines = every[name]
+    meant = (
+        group_subjects.standing(lines)
+        if owners is None
+        else group_subjects.resolved(lines, owners, now)
+    )
+    return {**every, name: meant}
 
 
 def _seen(groups: Groups, members: Mapping[str, Member], now: float) -> Seen:
@@ -241,81 +275,6 @@ def _changed(
     former, seen = _seen(before, members, now), _seen(after, members, now)
     was, is_now = set(former.who.get(name, ())), set(seen.who.get(name, ()))
     return Changed(changed, tuple(sorted(is_now - was)), tuple(sorted(was - is_now)), seen)
-
-
-def _check_size(
-    before: Groups, after: Groups, members: Collection[Member], now: float, *, shrink: bool
-) -> None:
-    """As agents judge it."""
-    index = GroupIndex(before, before.lines, now)
-    out = index.taken_out(GroupIndex(after, {*before.lines, *after.lines}, now), members)
-    much = [str(one) for one in out if one.is_much]
-    if much and not shrink:
-        raise NetiError(
-            f"that takes {' and '.join(much)} out: nothing was changed\n"
-            "→ the same with --shrink, if it is to be so: without it agents would not follow"
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class _Trust:
-    """Who may begin a host under an id of their choice: ``anybody`` who reaches the registry, or
-    whoever has a certificate (``admission`` False). ``known``: ids that have a record, and so an
-    owner."""
-
-    anybody: bool
-    admission: bool
-    strict: bool
-    known: frozenset[str]
-
-    @classmethod
-    def of(cls, settings: Settings, registry: OperatorRegistry, known: frozenset[str]) -> "_Trust":
-        anybody = settings.registry_tls is None
-        admission = not anybody and _needs_admission(registry)
-        return cls(anybody, admission, is_strict(registry.setting("strict")), known)
-
-    @property
-    def unsure(self) -> str:
-        if self.anybody:
-            return (
-                "without registry_tls a group rests on what hosts say: whoever reaches the "
-                "registry may register under any id"
-            )
-        if not self.strict:
-            return (
-                "strict is off, so any host with a certificate may speak for another, and be in "
-                "its groups\n→ neti registry strict on"
-            )
-        return ""
-
-    def check(self, before: Groups, after: Groups, name: str) -> None:
-        """Raises NetiError for what is new, and would let somebody choose to be in the group."""
-        if self.anybody or self.admission:
-            return
-        new = set(after.lines.get(name, ())) - set(before.lines.get(name, ()))
-        patterns = [line.pattern for line in new if line.is_pattern]
-        if patterns:
-            raise NetiError(
-                f"pattern {some(patterns)}: admission is off, so whoever has a certificate may "
-                "begin a host under an id that fits it, and be in the group: nothing was changed\n"
-                "→ neti registry admission on, or name the ids"
-            )
-        unknown = {line.pattern for line in new} - self.known
-        if unknown:
-            raise NetiError(
-                f"{some(unknown)} {'has' if len(unknown) == 1 else 'have'} no owner yet, and "
-                "admission is off, so the first certificate that registers under such an id would "
-                "be in the group: nothing was changed\n→ neti registry admit ID SUBJECT"
-            )
-
-
-def _needs_admission(registry: OperatorRegistry) -> bool:
-    from neti.registry.zookeeper.admission import has_rights, needs_admission
-    from neti.registry.zookeeper.registry import ZooKeeperRegistry
-
-    return isinstance(registry, ZooKeeperRegistry) and registry.inspect(
-        lambda attempt, layout: has_rights(attempt, layout) and needs_admission(attempt, layout)
-    )
 
 
 def _stays_owned(registry: OperatorRegistry, host_id: str) -> bool:

@@ -311,6 +311,12 @@ class OperatorRegistry(Protocol):
     def records(self, host_ids: Iterable[str] | None = None) -> Mapping[str, HostRead]:
         """The records of these hosts, or of all, by id, as far as they exist. Like ``details``."""
 
+    def owners(self) -> Mapping[str, str]:
+        """By id the subject of the certificate whose record it is, and nobody else's, of ids that
+        hold a lease. Empty where records belong to nobody. What an operator did not admit says so
+        of itself: who makes a record chooses its rights. It reads each one's rights, and like
+        ``details`` gives up only after ``timeout`` seconds without an answer."""
+
     def made(self, names: Iterable[str]) -> Mapping[str, int]:
         """The number of the step that made each of those ``names`` that exist."""
 

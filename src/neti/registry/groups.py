@@ -3,22 +3,26 @@
 It is the live setting ``groups`` in the registry, which members cannot write. JSON:
 
     {"format":1,"edition":7,"shrunk":0,"judged":[6,7],
-     "groups":{"db":["db-*",{"id":"i-0abc","site":"vpc"}]}}
+     "groups":{"db":["db-*",{"id":"i-0abc","site":"vpc"},{"id":"i-0def","by":0}]},
+     "subjects":{"db":[{"subject":"CN=db-*"}]}}
 
 A line that is more than an id or a pattern is an object; ``until`` in it is in Unix seconds. Keys
 that are not known are passed over, so a version that restricts a line by another key raises the
-format number.
+format number. ``by``: the place, from 0, of the subject for which a command put the id there. A
+version that does not know subjects sees the ids, and these are who is in the group.
 
 Must never do: raise anything but GroupsUnreadable, whatever the text.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from neti.errors import NetiError, RegistryError
 from neti.model.entry import SITE_NAME
 from neti.model.groups import EVERY_MEMBER, GROUP_NAME, ID_PATTERN, GroupLine, Groups
+from neti.registry.admitted import is_subject
 from neti.text import json_document, printable
 
 # Servers are configured to accept no request of more than 65,536 bytes.
@@ -80,14 +84,16 @@ def encode(groups: Groups, before: Groups | None = None) -> bytes:
             "is, and 'neti group' made no such one: nothing was changed\n→ delete the document "
             "from the registry, and define the groups again with --shrink"
         )
-    lines = {name: [_plain(line) for line in groups.lines[name]] for name in sorted(groups.lines)}
-    document = {
+    every = {name: groups.lines[name] for name in sorted(groups.lines)}
+    document: dict[str, Any] = {
         "format": _FORMAT,
         "edition": groups.edition,
         "shrunk": groups.shrunk,
         "judged": groups.judged,
-        "groups": lines,
+        "groups": {name: _plain_ids(lines) for name, lines in every.items()},
     }
+    subjects = {name: said for name, lines in every.items() if (said := _plain_subjects(lines))}
+    document |= {"subjects": subjects} if subjects else {}
     _check_slow(groups, before)
     raw = json.dumps(document, separators=(",", ":")).encode()
     if len(raw) > MAX_BYTES:
@@ -110,7 +116,13 @@ def _groups(held: Any) -> Groups:
     listed = held.get("groups")
     if not isinstance(listed, dict):
         raise _Wrong("has no groups")
-    every = {_name(name): _lines(name, lines) for name, lines in listed.items()}
+    subjects = held.get("subjects", {})
+    if not isinstance(subjects, dict):
+        raise _Wrong("has subjects that are no object")
+    every = {
+        _name(name): _lines(name, lines, _subjects(name, subjects.get(name, [])))
+        for name, lines in listed.items()
+    }
     return Groups(
         every,
         _edition(held.get("edition", 0), "edition"),
@@ -122,7 +134,7 @@ def _groups(held: Any) -> Groups:
 def _check_slow(groups: Groups, before: Groups | None) -> None:
     for kind, is_slow, most in _SLOW:
         number, had = (
-            sum(is_slow(line.pattern) for of in lines.values() for line in of)
+            sum(is_slow(one.pattern) for of in lines.values() for one in of if not one.is_subject)
             for lines in (groups.lines, before.lines if before else {})
         )
         if number > max(most, had):
@@ -150,13 +162,39 @@ def _name(name: str) -> str:
     return name
 
 
-def _lines(name: str, lines: Any) -> tuple[GroupLine, ...]:
+def is_subject_pattern(text: str) -> bool:
+    """A subject, as ZooKeeper spells it, perhaps with ``*`` and ``?`` in it."""
+    return is_subject(text.replace("*", "x").replace("?", "x"))
+
+
+def _lines(name: str, lines: Any, subjects: Sequence[GroupLine]) -> tuple[GroupLine, ...]:
     if not isinstance(lines, list):
         raise _Wrong(f"has no list of lines in group {name}")
-    return tuple(_line(name, line) for line in lines)
+    return (*subjects, *(_line(name, line, subjects) for line in lines))
 
 
-def _line(name: str, line: Any) -> GroupLine:
+def _subjects(name: str, lines: Any) -> tuple[GroupLine, ...]:
+    if not isinstance(lines, list):
+        raise _Wrong(f"has no list of subjects in group {name}")
+    return tuple(_subject(name, line) for line in lines)
+
+
+def _subject(name: str, line: Any) -> GroupLine:
+    pattern = line.get("subject") if isinstance(line, dict) else None
+    if isinstance(pattern, str) and is_subject_pattern(pattern):
+        return replace(_line(name, line | {"id": "*"}, ()), pattern=pattern)
+    raise _Wrong(f"has {_said(line)} in group {name}, which is no line of a subject")
+
+
+def _by(name: str, place: Any, subjects: Sequence[GroupLine]) -> str:
+    if place is None:
+        return ""
+    if type(place) is int and 0 <= place < len(subjects):
+        return subjects[place].pattern
+    raise _Wrong(f"has an id by subject {_said(place)} in group {name}, which has no such subject")
+
+
+def _line(name: str, line: Any, subjects: Sequence[GroupLine]) -> GroupLine:
     whole = {"id": line} if isinstance(line, str) else line
     if isinstance(whole, dict):
         pattern, site, until = whole.get("id"), whole.get("site", ""), whole.get("until")
@@ -167,7 +205,8 @@ def _line(name: str, line: Any) -> GroupLine:
             and (not site or SITE_NAME.fullmatch(site))
             and (until is None or _is_time(until))
         ):
-            return GroupLine(pattern, site, None if until is None else float(until))
+            by = _by(name, whole.get("by"), subjects)
+            return GroupLine(pattern, site, None if until is None else float(until), by)
     raise _Wrong(f"has {_said(line)} in group {name}, which is no line of an id or a pattern")
 
 
@@ -176,13 +215,26 @@ def _is_time(value: Any) -> bool:
     return number and 0 <= value <= _MAX_UNTIL  # false for nan
 
 
-def _plain(line: GroupLine) -> str | dict[str, str | float]:
-    more: dict[str, str | float] = {}
-    if line.site:
-        more["site"] = line.site
-    if line.until is not None:
-        more["until"] = line.until
+def _plain_ids(lines: Iterable[GroupLine]) -> list[str | dict[str, Any]]:
+    subjects = [line for line in lines if line.is_subject]
+    places = {(line.pattern, line.site): place for place, line in enumerate(subjects)}
+    return [_plain(line, places) for line in lines if not line.is_subject]
+
+
+def _plain(line: GroupLine, places: Mapping[tuple[str, str], int]) -> str | dict[str, Any]:
+    more = _restricted(line)
+    if (place := places.get((line.by, line.site))) is not None:
+        more["by"] = place
     return {"id": line.pattern, **more} if more else line.pattern
+
+
+def _plain_subjects(lines: Iterable[GroupLine]) -> list[dict[str, Any]]:
+    return [{"subject": line.pattern, **_restricted(line)} for line in lines if line.is_subject]
+
+
+def _restricted(line: GroupLine) -> dict[str, Any]:
+    site = {"site": line.site} if line.site else {}
+    return site | ({"until": line.until} if line.until is not None else {})
 
 
 def _said(value: object) -> str:

@@ -297,6 +297,57 @@ def test_an_id_whose_lease_was_released_is_told_apart_from_a_typo(config: Path) 
     assert doubtful(seen, "db") == "  2 ids that nobody has"
 
 
+def test_without_certificates_there_are_no_subjects(
+    config: Path, registry: EmbeddedRegistry
+) -> None:
+    refused = run(config, "set", "db", "CN=*,OU=db")
+    assert refused.exit_code == 1
+    assert "subject CN=*,OU=db: without registry_tls the registry knows no subjects" in (
+        refused.stderr
+    )
+    assert registry.setting("groups") is None
+
+
+def test_a_subject_is_one_line_with_those_whom_it_means(
+    config: Path, registry: EmbeddedRegistry
+) -> None:
+    """As a command on a machine with an operator's certificate put it there."""
+    lines = (
+        GroupLine("CN=*,OU=db"),
+        GroupLine("CN=web-*"),
+        GroupLine("db-1"),
+        GroupLine("db-1", by="CN=*,OU=db"),
+        GroupLine("db-2", by="CN=*,OU=db"),
+        GroupLine("db-9", by="CN=*,OU=db"),
+    )
+    registry.change_setting("groups", encode(Groups({"db": lines}, 7)))
+    assert run(config, "show", "db").stdout.splitlines() == [
+        "  CN=*,OU=db  2 members: db-1, db-2",
+        "  CN=web-*  fits nobody",
+        "  db-1  registered",
+        "2 members: db-1, db-2",
+    ]
+    assert run(config, "list").stdout.splitlines()[0] == (
+        "db  2 members    3 lines  1 pattern that fits nobody"
+    )
+    first = told(config, "show", "db")["lines"]
+    assert [(one["id"], one["subject"], one["members"]) for one in first[:4:3]] == [
+        (None, "CN=*,OU=db", ["db-1", "db-2"]),
+        ("db-1", "CN=*,OU=db", ["db-1"]),
+    ]
+    # Ids come and go beside it, and an id is in by its subject alone until that goes.
+    assert run(config, "add", "db", "db-3").exit_code == 0
+    refused = run(config, "remove", "db", "db-2")
+    assert "db-2: in group db by its subject, CN=*,OU=db" in refused.stderr
+    assert "→ neti group remove db 'CN=*,OU=db'" in refused.stderr
+    assert run(config, "remove", "db", "CN=*,OU=db", "--shrink").exit_code == 0
+    assert held(registry).lines["db"] == (
+        GroupLine("CN=web-*"),
+        GroupLine("db-1"),
+        GroupLine("db-3"),
+    )
+
+
 def test_lists_and_shows(config: Path, registry: EmbeddedRegistry) -> None:
     assert run(config, "list").stdout == "0 groups\n"
     told(config, "set", "db", "db-?", "--site", "dc")
@@ -318,6 +369,7 @@ def test_lists_and_shows(config: Path, registry: EmbeddedRegistry) -> None:
         "lines": [
             {
                 "id": "db-?",
+                "subject": None,
                 "site": "dc",
                 "until": None,
                 "members": ["db-1", "db-2", "db-3", "db-4", "db-5"],
@@ -326,6 +378,8 @@ def test_lists_and_shows(config: Path, registry: EmbeddedRegistry) -> None:
         "members": ["db-1", "db-2", "db-3", "db-4", "db-5"],
         "unheard_of": [],
         "released": [],
+        "missing": [],
+        "not_fitting": [],
     }
     assert told(config, "show", "db") == {"edition": every["edition"], **every["groups"][1]}
     gone = run(config, "delete", "backup")

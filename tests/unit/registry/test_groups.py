@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 from typing import Any
 
 import pytest
@@ -22,6 +23,13 @@ from neti.registry.groups import (
 WHOLE = Groups(
     {
         "db": (GroupLine("db-*"), GroupLine("i-0abc", "vpc"), GroupLine("x", until=1.5)),
+        "by-subject": (
+            GroupLine("CN=*,OU=db"),
+            GroupLine("CN=*,OU=db", "vpc", 3.0),
+            GroupLine("i-0def"),
+            GroupLine("i-0def", by="CN=*,OU=db"),
+            GroupLine("i-0def", "vpc", 3.0, "CN=*,OU=db"),
+        ),
         "empty": (),
         "web-2": (GroupLine("?", "a", 2.0),),
     },
@@ -43,6 +51,52 @@ def test_it_is_read_as_it_was_written() -> None:
 def test_what_a_newer_version_adds_is_ignored() -> None:
     lines = {"db": [{"id": "db-1", "note": "x"}]}
     assert decode(held(groups=lines, more=1)).lines == {"db": (GroupLine("db-1"),)}
+
+
+def test_a_version_that_knows_no_subjects_sees_who_is_in_by_them_and_nobody_else() -> None:
+    """It passes over keys that it does not know."""
+    document = json.loads(encode(WHOLE))
+    del document["subjects"]
+    for lines in document["groups"].values():
+        for line in lines:
+            if isinstance(line, dict):
+                line.pop("by", None)
+    assert document["format"] == 1
+    assert decode(json.dumps(document).encode()).lines == {
+        **WHOLE.lines,
+        "by-subject": (
+            GroupLine("i-0def"),
+            GroupLine("i-0def"),
+            GroupLine("i-0def", "vpc", 3.0),
+        ),
+    }
+
+
+def test_an_id_by_no_subject_that_stands_there_is_written_as_if_it_was_named() -> None:
+    """Whoever reads it would otherwise refuse the whole document."""
+    alone = Groups({"db": (GroupLine("CN=a"), GroupLine("a", by="CN=b"))})
+    assert decode(encode(alone)).lines["db"] == (GroupLine("CN=a"), GroupLine("a"))
+
+
+@pytest.mark.parametrize(
+    ("subjects", "by", "said"),
+    [
+        ([], None, "has subjects that are no object"),
+        ({"db": {}}, None, "has no list of subjects in group db"),
+        ({"db": ["CN=a"]}, None, 'has "CN=a" in group db, which is no line of a subject'),
+        ({"db": [{"subject": "db-*"}]}, None, "has an object in group db"),
+        ({"db": [{"subject": "CN=a, OU=b"}]}, None, "has an object in group db"),
+        ({"db": [{"subject": "CN=a", "until": "never"}]}, None, "has an object in group db"),
+        ({}, 0, "has an id by subject 0 in group db, which has no such subject"),
+        ({"db": [{"subject": "CN=a"}]}, 1, "has an id by subject 1 in group db"),
+        ({"db": [{"subject": "CN=a"}]}, -1, "has an id by subject -1 in group db"),
+        ({"db": [{"subject": "CN=a"}]}, True, "has an id by subject true in group db"),
+    ],
+)
+def test_subjects_that_are_none_are_named(subjects: Any, by: Any, said: str) -> None:
+    lines = {"db": [{"id": "a", "by": by}]}
+    with pytest.raises(GroupsUnreadable, match=re.escape(f"document of groups {said}")):
+        decode(held(groups=lines, subjects=subjects))
 
 
 # As deep as it is read, and deeper than it could be written.

@@ -77,6 +77,12 @@ class OperatorSide(OneSession):
             wanted = server._records if host_ids is None else host_ids
             return {i: server._host_read(i) for i in wanted if i in server._records}
 
+    def owners(self) -> Mapping[str, str]:
+        server = self._server
+        with self._call():
+            leased = set(server._leases.values()) if server.rights else ()
+            return {i: owner for i, owner in server._owners.items() if i in leased}
+
     def made(self, names: Iterable[str]) -> Mapping[str, int]:
         with self._call():
             present = self._server._names

@@ -257,8 +257,10 @@ def _judge(
             f"→ {removal(*held.nailed)}",
         )
     may, writes = rights.READ, rights.READ | rights.WRITE
-    give = [path for path, acl in held.lease.items() if not _belongs(acl, subject, may, known)]
-    if held.record is not None and not _belongs(held.record, subject, writes, known):
+    give = [
+        path for path, acl in held.lease.items() if not rights.belongs(acl, subject, may, known)
+    ]
+    if held.record is not None and not rights.belongs(held.record, subject, writes, known):
         give.append(record)
     former = (of_lease | set(rights.owners(held.record or []))) - {subject}
     if former and not replace:
@@ -275,17 +277,6 @@ def _judge(
         clears=held.in_the_way,
         give=tuple(give),
         former=tuple(sorted(former)),
-    )
-
-
-def _belongs(acl: rights.Rights, subject: str, perms: int, known: Collection[Id]) -> bool:
-    """Operators may have come since it was made. Whoever else may do all to it is none of them
-    (``known``), and made it before its host came."""
-    return (
-        set(rights.operators(acl)) <= set(known)
-        and rights.owners(acl) == [subject]
-        and rights.granted(acl, {subject}) == perms
-        and rights.world(acl) == rights.READ
     )
 
 

@@ -9,6 +9,7 @@ from ipaddress import IPv4Address
 from typing import Any, Final, TypeVar
 
 from kazoo.protocol.serialization import Create, Delete, Exists, SetData
+from kazoo.security import Id
 
 from neti.errors import NoTree
 from neti.registry import Detail, HostRead, SettingEdit, SettingName, revoked
@@ -120,6 +121,24 @@ class OperatorSide(OneSession):
         ids = sorted(wanted)
         found = zip(ids, self._nodes(map(self._layout.host, ids)), strict=True)
         return {i: HostRead(i, decode(n[0]), n[1].mzxid) for i, n in found if n is not None}
+
+    def owners(self) -> Mapping[str, str]:
+        def known(attempt: Attempt) -> list[Id]:
+            (of_hosts,) = attempt.acls([self._layout.hosts])
+            return [] if rights.harmful(of_hosts) else rights.operators(of_hosts)
+
+        operators = self._attempt(known)
+        ids = sorted(set(self.leases().values())) if operators else []
+        found: dict[str, str] = {}
+        for first in range(0, len(ids), _IN_ONE_PART):
+            part = ids[first : first + _IN_ONE_PART]
+            look = partial(
+                Attempt.acls, paths=list(map(self._layout.host, part)), unread=self._unread
+            )
+            for host_id, acl in zip(part, self._attempt(look), strict=True):
+                if (subject := rights.owner_of_record(acl, operators)) is not None:
+                    found[host_id] = subject
+        return found
 
     def made(self, names: Iterable[str]) -> Mapping[str, int]:
         wanted = list(names)

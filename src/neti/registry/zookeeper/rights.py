@@ -68,6 +68,25 @@ def owners(acl: Rights) -> list[str]:
     return [str(e.id.id) for e in acl if e.id.scheme == "x509" and e.perms & ALL != ALL]
 
 
+def belongs(acl: Rights, subject: str, perms: int, known: Collection[Id]) -> bool:
+    """Whether a node is this subject's alone, who may do just ``perms``, and nobody else any harm.
+    Operators (``known``) may have come since it was made. Whoever else is named there, in
+    whatever way, is none of them: who made it before its host came may have kept something."""
+    return (
+        {entry.id for entry in acl} <= {*known, ANYONE_ID_UNSAFE, Id("x509", subject)}
+        and owners(acl) == [subject]
+        and granted(acl, {subject}) == perms
+        and world(acl) == READ
+    )
+
+
+def owner_of_record(acl: Rights, known: Collection[Id]) -> str | None:
+    """Whose a host's record is, and nobody else's; None: nobody's, or not his alone."""
+    subject = next(iter(owners(acl)), None)
+    sole = subject is not None and belongs(acl, subject, READ | WRITE, known)
+    return subject if sole else None
+
+
 def of_child(
     parent: Rights, *, also: int = 0, owner: Id | None = _CREATOR, others: int = READ
 ) -> list[ACL]:
