@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from neti.agent.verify import _AROUND
 from neti.cli.verify import _BY
 from neti.config import json_schema, load
 from neti.model.settings import Settings
-from neti.oneshot.verify import _AROUND
 from neti.ruleset.reach import PUBLIC_ROAD_MTU
 from neti.ruleset.roads import _OVERHEAD
 

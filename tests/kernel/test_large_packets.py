@@ -14,9 +14,9 @@ from tests.support.tunnel_net import A, B, TwoSites, ip, nft, two_sites
 from tests.support.wireguard_pair import module_there
 
 from neti.agent.responder import Responder
+from neti.agent.verify import verify_all
 from neti.model import Road
 from neti.monitoring.status import Registry, Status
-from neti.oneshot.verify import verify_all
 from neti.ruleset.roads import tunnel_for
 
 pytestmark = pytest.mark.kernel

@@ -331,6 +331,27 @@ def test_commands_see_who_is_encrypted(both: Both) -> None:
     assert 'neti_encryption_peers{handshake="yes"} 1.0' in a.said("metrics")
 
 
+def test_an_operator_sees_from_one_place_whom_the_fleet_does_not_reach(both: Both) -> None:
+    """By the rows of both; the agents themselves reach for each other."""
+    a, b = both.a, both.b
+    assert a.answered("fleet", "verify")[0] == 1, "nobody has verified"
+    assert "2 of 2 hosts verified" in (said := a.said("fleet", "verify", "--wait"))
+    assert "2 of 2 tries reached their member" in said
+    nft(b.namespace, "table ip shut { chain input { type filter hook input priority -5; }; }")
+    nft(b.namespace, "add rule ip shut input tcp dport 7077 drop")
+    code, said = a.answered("fleet", "verify", "--wait")
+    assert code == 1
+    assert said.splitlines()[0] == f"{b.end.site}: not reached by 1 of 1: {a.end.site}"
+    assert "1 of 2 tries reached their member" in said
+    nft(b.namespace, "delete table ip shut")
+    a.neti("verify")
+    assert "2 of 2 tries reached their member" in b.said("fleet", "verify"), "typed by hand"
+    b.neti("down")
+    code, said = a.answered("fleet", "verify", "--wait")
+    assert code == 1
+    assert f"no row: 1 host: {b.end.site}" in said
+
+
 class Datagrams:
     """Goes back and forth between the two hosts until it is stopped; ``seen``: when each of them
     was back."""

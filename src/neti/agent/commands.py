@@ -43,6 +43,7 @@ def answer(agent: "Agent", request: Request) -> None:
             partial(members_kept_out, core),
             tuple(unrecorded(core)),
         ),
+        "verified": agent.verifying.told,
         "leftovers": lambda r: leftover_log.answer(core, agent.leftovers, r),
         "open": agent.opening.open,
         "close": agent.opening.close,

@@ -12,7 +12,8 @@ from typing import Final
 from neti.agent.core import Core
 from neti.agent.itself import said_of_itself
 from neti.fleet.pace import asked_within
-from neti.registry.detail import Document, Hurts, Left, encode, for_members
+from neti.registry.asked import to_verify
+from neti.registry.detail import Document, Hurts, Left, Verified, encode, for_members
 
 _EVERY: Final = 10.0  # seconds between looks whether what was told is still true
 # Seconds until it is written all the same: at least, and by chance more. For the first time soon,
@@ -43,6 +44,8 @@ class Describing:
         self._left: tuple[tuple[Left, ...] | None, int] = None, 0
         self.hurts: Callable[[], Hurts | None] = lambda: None
         self.left: Callable[[], tuple[tuple[Left, ...] | None, int]] = lambda: (None, 0)
+        self.verified: Callable[[], Verified | None] = lambda: None
+        self.to_verify: Callable[[str], None] = lambda _word: None
 
     def documents(self) -> tuple[bytes, bytes]:
         """As of now: what every member may read, and the report. The caller must write them."""
@@ -55,7 +58,12 @@ class Describing:
         written = int(core.wall())
         left, more = self._left
         said = replace(
-            self._told, hurts=self._hurts, left=left, left_more=more or None, written=written
+            self._told,
+            hurts=self._hurts,
+            left=left,
+            left_more=more or None,
+            verified=self.verified(),
+            written=written,
         )
         return encode(for_members(said)), encode(said)
 
@@ -88,6 +96,9 @@ class Describing:
         registering."""
         before, self._asked = self._asked, word
         if before in (word, _NOTHING_HEARD) or not word:
+            return
+        if number := to_verify(word):
+            self.to_verify(number)  # and that is written when it is done
             return
         within = asked_within(self._members())
         at = self._core.now() + self._core.out.chance(int(within * 1000) + 1) / 1000

@@ -27,6 +27,8 @@ def done(agent: "Agent", name: str, result: Any) -> None:
             agent.registration.left()
         case "probe":
             agent.trying.registry_answered(None)
+        case "verify":
+            agent.verifying.done(result)
 
 
 def failed(agent: "Agent", name: str, error: NetiError) -> None:
@@ -40,6 +42,8 @@ def failed(agent: "Agent", name: str, error: NetiError) -> None:
             log.warning("detail_not_written", what=str(error))
         case "probe":
             agent.trying.registry_answered(error)
+        case "verify":
+            agent.verifying.failed(error)
         case _:
             agent.registration.failed(error)
             agent.registration.job_ended()

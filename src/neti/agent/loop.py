@@ -8,11 +8,11 @@ world; docs/design/agent.md has them all in one table.
 """
 
 import queue
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from ipaddress import IPv4Address
-from typing import Final
+from typing import Any, Final
 
-from neti.agent import commands, jobs, leftover_log
+from neti.agent import commands, jobs, leftover_log, status
 from neti.agent.core import Core, Outside
 from neti.agent.faults import Faults
 from neti.agent.follow import Following
@@ -32,6 +32,7 @@ from neti.agent.shadow_log import ShadowLog
 from neti.agent.staging import Staging
 from neti.agent.told import Answers, Reload, Stop, Told, gathered
 from neti.agent.trial import Shadow, Trying
+from neti.agent.verifying import Verifying
 from neti.agent.whoami import IDENTITY_EVERY, OwnIdentity
 from neti.agent.worker import JobDone, JobFailed
 from neti.clock import SteadyClock
@@ -44,6 +45,7 @@ from neti.host.systemd import Watchdog, notify
 from neti.model import Host
 from neti.model.problems import Problems
 from neti.model.settings import Settings
+from neti.monitoring.status import Status
 from neti.registry import HostChanged
 from neti.registry.opening import expiring
 from neti.state.folder import OPENINGS_FILE
@@ -106,6 +108,9 @@ class Agent:
         describing = self.registration.describing
         describing.hurts = lambda: hurting(core, self.shadow)
         describing.left = self.leftovers.latest
+        self.verifying = Verifying(core, self._seen_from_here, describing.describe)
+        describing.verified = lambda: self.verifying.last
+        describing.to_verify = self.verifying.asked
         self.trying = Trying(core, self.kernel, describing, evidence)
         self.staging = Staging(core, self.kernel, describing, evidence, self.trying)
         self.going_down = GoingDown(core, self.kernel, self.trying, self.staging.shuts_out)
@@ -355,6 +360,7 @@ class Agent:
             "forget": self.faults.forget,
             "certificate": self._look_at_certificate,
             "describe": self.registration.describing.look,
+            "verify": self.verifying.look,
             "prove": self.following.proving.look,
             "roads": self.kernel.look_at_roads,
             "groups": self.core.grouping.look,
@@ -362,6 +368,9 @@ class Agent:
             "gateways": self.roads.passing.follow,
             "probe": self.roads.passing.probing.look,
         }
+
+    def _seen_from_here(self, ids: Collection[str]) -> tuple[Status, list[dict[str, Any]]]:
+        return status.status(self), status.members(self, ids)
 
     def _list_settled(self) -> None:
         self.core.out.collector.go_on()

@@ -1,6 +1,6 @@
 """What the running agent tells about itself and the members. Only reads."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
@@ -228,11 +228,13 @@ def _of_gateways(agent: "Agent") -> Iterator[str]:
         yield f"of the gateways {some(sorted(shared))} some say the same public address: {_ONE}"
 
 
-def members(agent: "Agent") -> list[dict[str, Any]]:
-    """Every accepted member as this agent sees it."""
+def members(agent: "Agent", ids: Collection[str] | None = None) -> list[dict[str, Any]]:
+    """Every accepted member as this agent sees it, or those of ``ids``."""
     core, fleet = agent.core, agent.core.members.fleet
     listed = []
-    for host_id, member in sorted(fleet.members.items()):
+    wanted = fleet.members.keys() if ids is None else fleet.members.keys() & set(ids)
+    for host_id in sorted(wanted):
+        member = fleet.members[host_id]
         reached = core.members.reached_at(member)
         listed.append(
             {

@@ -1,8 +1,8 @@
 """Threads for what may take long (the registry, the metadata service): the loop never waits for
 them. Each job ends as an event on the loop's queue, whatever it raises.
 
-Jobs of one lane run one after the other. The metadata service and the registry have lanes of their
-own, so that one that hangs does not keep the other from being asked.
+Jobs of one lane run one after the other. The metadata service, the registry and members that are
+verified have lanes of their own, so that one that hangs keeps no other from being asked.
 
 Must never do: end a lane because of what a job raised, or lose a job silently.
 """
@@ -20,6 +20,7 @@ from neti.errors import NetiError, Unexpected
 _LANES: Final = {
     "identity": "identity",
     "probe": "probe",
+    "verify": "verify",
 }  # by job; all others use the registry's lane
 _REGISTRY: Final = "registry"
 

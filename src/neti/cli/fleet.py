@@ -25,11 +25,14 @@ from neti.cli.fleet_asked import (
     key_asked,
     labels_asked,
     not_their_own,
+    refuse_before,
     refuse_what_is_not_heeded,
     sentences,
     totals_lines,
 )
 from neti.cli.fleet_shown import metrics_port, print_fleet, print_skipped, print_used
+from neti.cli.fleet_verify import verify
+from neti.cli.menu import Group
 from neti.cli.naming import name_option, note_contests, note_withheld, pinned_names
 from neti.cli.output import is_terminal, print_json, progress, say
 from neti.cli.watching import again, refuse_where_nobody_watches, watch_option
@@ -43,7 +46,7 @@ from neti.oneshot.registered import Seen
 from neti.words import counted, some
 
 
-@click.command()
+@click.group(cls=Group, invoke_without_command=True, subcommand_metavar="[COMMAND]")
 @config_option
 @json_option
 @click.option(
@@ -122,7 +125,9 @@ from neti.words import counted, some
     "for thousands. For operators.",
 )
 @watch_option(5)
+@click.pass_context
 def fleet(
+    context: click.Context,
     config: Path,
     as_json: bool,
     style: str,
@@ -164,6 +169,9 @@ def fleet(
       neti fleet --skipped
       neti fleet --used
     """
+    if context.invoked_subcommand is not None:
+        refuse_before(context, context.invoked_subcommand)
+        return
     if port is not None and (style != "prometheus" or as_json):
         raise click.UsageError("--port: expected beside --format prometheus")
     refuse_no_version("--below-version", version_below)
@@ -175,7 +183,7 @@ def fleet(
         )
     if excepted and not required:
         raise click.UsageError("--except works only with --require")
-    refuse_what_is_not_heeded(click.get_current_context())
+    refuse_what_is_not_heeded(context)
     if watch is not None:
         refuse_where_nobody_watches(style == "table")
     asked = _Asked(
@@ -335,3 +343,6 @@ def _gate(
         say(*said.splitlines())
     if found or whole or not total:
         sys.exit(1)
+
+
+fleet.add_command(verify)

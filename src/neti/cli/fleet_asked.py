@@ -68,13 +68,7 @@ def key_asked(_context: click.Context, option: click.Parameter, given: str | Non
 
 def refuse_what_is_not_heeded(context: click.Context) -> None:
     """Raises UsageError for an option that would be dropped without a word."""
-    typed = {
-        option.name: option.opts[0]
-        for option in context.command.params
-        if option.name is not None
-        and context.get_parameter_source(option.name) is ParameterSource.COMMANDLINE
-        and context.params[option.name] not in (False, None, ())
-    }
+    typed = _typed(context)
     for one, heeded in _HEED.items():
         if one not in typed:
             continue
@@ -83,6 +77,22 @@ def refuse_what_is_not_heeded(context: click.Context) -> None:
             others.append(f"--format {context.params['style']}")
         if others:
             raise click.UsageError(f"{typed[one]} does not go with {', '.join(sorted(others))}")
+
+
+def refuse_before(context: click.Context, command: str) -> None:
+    """Raises UsageError: an option of the listing says nothing to a command behind it."""
+    if typed := sorted(_typed(context).values()):
+        raise click.UsageError(f"{', '.join(typed)}: expected behind {command!r}, or not at all")
+
+
+def _typed(context: click.Context) -> dict[str, str]:
+    return {
+        option.name: option.opts[0]
+        for option in context.command.params
+        if option.name is not None
+        and context.get_parameter_source(option.name) is ParameterSource.COMMANDLINE
+        and context.params[option.name] not in (False, None, ())
+    }
 
 
 def sentences(rows: Sequence[Row], now: float) -> Iterator[str]:

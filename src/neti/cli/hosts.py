@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import click
 
+from neti.agent.verify import THROUGH
 from neti.cli.common import config_option, fleet_seen, json_option, settings_in_force
 from neti.cli.ending import if_interrupted
 from neti.cli.fleet_shown import note_left_out
@@ -21,7 +22,6 @@ from neti.fleet.listing import Row
 from neti.model import Road
 from neti.oneshot.hosts_file import held, rewrite
 from neti.oneshot.registered import from_here
-from neti.oneshot.verify import THROUGH
 from neti.text import command, printable
 from neti.words import counted, some
 

@@ -2,18 +2,13 @@
 
 import sys
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
-from neti.cli import verify_ports
-from neti.cli.asking import ask
-from neti.cli.common import config_option, json_option, settings_in_force
-from neti.cli.output import print_json, say
-from neti.errors import NetiError
-from neti.monitoring.status import status_of
-from neti.oneshot.verify import (
+from neti.agent.verify import (
     ENCRYPTED,
     INSIDE,
     MAX_SECONDS,
@@ -22,6 +17,14 @@ from neti.oneshot.verify import (
     by_gateway,
     verify_all,
 )
+from neti.cli import verify_ports
+from neti.cli.asking import ask
+from neti.cli.common import config_option, json_option, settings_in_force
+from neti.cli.output import print_json, say
+from neti.control import client
+from neti.errors import NetiError
+from neti.model.settings import Settings
+from neti.monitoring.status import Status, status_of
 from neti.oneshot.verify_ports import Asked, parse_ports
 from neti.stage.shadow import Port
 
@@ -93,12 +96,30 @@ def verify(
         asked = Asked(settings, itself, members, ids, tuple(ports), timeout)
         sys.exit(verify_ports.run(asked, as_json))
     results = verify_all(settings, itself, members, ids, timeout=timeout)
+    if not ids:
+        _tell(settings, itself, members, results)
     if as_json:
         print_json({"host": itself.id, "results": results})
     else:
         _print(results)
     if not all(result["ok"] for result in results):
         sys.exit(1)
+
+
+def _tell(
+    settings: Settings,
+    itself: Status,
+    members: list[dict[str, Any]],
+    results: list[dict[str, Any]],
+) -> None:
+    """This host's row, for 'neti fleet verify'; an agent of an earlier version takes none."""
+    left_out = {itself.id, *(one["id"] for one in members if one.get("lost"))}
+    tried = [result for result in results if result["id"] not in left_out]
+    failed = [result for result in tried if not result["ok"]]
+    failed.sort(key=lambda result: result["site"] != itself.site)
+    missed = [result["id"] for result in failed]
+    with suppress(NetiError):
+        client.call(settings.table_files_path, "verified", tried=len(tried), missed=missed)
 
 
 _BY: Final = {

@@ -90,6 +90,10 @@ ARGUMENTS: Final[Mapping[str, Mapping[str, tuple[str, Check]]]] = {
     "reload": {"anyway": _YES_OR_NO, "session": _SESSION},
     "preview": {"all": _YES_OR_NO},
     "leftovers": {"to": _HOST},
+    "verified": {
+        "tried": ("a whole number from 0 to 20000", _whole(0, _MOST_IDS)),
+        "missed": ("a list of host ids", _ids),
+    },
     "explain": {
         "source": _HOST,
         "dest": _HOST,

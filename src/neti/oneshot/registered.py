@@ -104,6 +104,15 @@ def unregistered(
     return frozenset(known - fleet.members.keys())
 
 
+def members_and_away(
+    settings: Settings, registry: OperatorRegistry
+) -> tuple[dict[str, str | None], frozenset[str]]:
+    """As ``entries``, and as ``unregistered`` of everybody."""
+    fleet, leases = _judged(settings, registry)
+    known = {*_known_and_expected(registry, fleet, leases)[0], *_lost_here(settings)}
+    return _entries(fleet), frozenset(known - fleet.members.keys())
+
+
 def _known_and_expected(
     registry: OperatorRegistry, fleet: Fleet, leases: Mapping[ipaddress.IPv4Address, str]
 ) -> tuple[dict[str, ipaddress.IPv4Address], dict[str, ipaddress.IPv4Address]]:

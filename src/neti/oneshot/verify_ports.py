@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from neti.agent.dialling import AT_MOST, SECONDS, Outcome, dial
+from neti.agent.member_talk import NoAnswer, asking, talk
+from neti.agent.verify import explained
 from neti.errors import NetiError
 from neti.host.listeners import listeners, with_owners
 from neti.model.settings import Settings
 from neti.monitoring.explained import Pair, pair_of
 from neti.monitoring.status import Status
-from neti.oneshot.member_talk import NoAnswer, asking, talk
-from neti.oneshot.verify import explained
 from neti.stage.shadow import Listener, Port, port_name
 
 # Members times ports in one question to the agent, whose loop answers it in one go: among 16,000

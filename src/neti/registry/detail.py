@@ -25,6 +25,7 @@ MAX_DETAIL_BYTES: Final = 16_384  # read of another version's; this one writes 4
 _MOST_BYTES: Final = 4095
 MAX_CODES: Final = 20
 MAX_LEFT: Final = 12
+MAX_MISSED: Final = 12
 # Of ``Document.encryption``: there is a device that works; and something in the clear is refused,
 # or is again after 'neti up'.
 ABLE: Final = frozenset({"prefer", "trial", "partly", "require"})
@@ -36,6 +37,7 @@ _DIGITS: Final = 12
 _DIGEST: Final = re.compile(rf"[0-9a-f]{{{_DIGITS}}}", re.ASCII)
 _CODE: Final = re.compile(r"[a-z][a-z0-9_]{0,31}", re.ASCII)
 _PORT: Final = re.compile(r"[0-9]{1,5}/[a-z]{1,8}", re.ASCII)
+_WORD: Final = re.compile(r"[0-9]{1,20}", re.ASCII)
 _LAST_TIME: Final = 253_402_300_799  # the last second that people can be shown
 _MANY: Final = 1 << 32
 
@@ -72,6 +74,21 @@ class Left:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Verified:
+    """What came of the last 'neti verify' there: how many members it reached, of how many that it
+    tried; ``missed``: the first ``MAX_MISSED`` that it did not; ``missed_more``: how many besides;
+    ``at``: Unix seconds; ``word``: the number in the operators' word that it answers, empty where
+    somebody typed it."""
+
+    at: int
+    tried: int
+    reached: int
+    missed: tuple[str, ...] = ()
+    missed_more: int = 0
+    word: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
     """``name``: the host's name; ``pid``: its agent's; ``installed``: "deb", "pip" or "source";
     ``problems``: codes of what is wrong;
@@ -82,9 +99,10 @@ class Document:
     "trial" or "in-force"; ``gateways``: see ``gateways_named``; ``openings``: how many ports are
     open there for a time; ``down``: only while it is;
     ``relaxed``: only while its neti.yml asks for more, or for a time; ``left``: the latest
-    ``MAX_LEFT``; ``left_more``: how many there are besides; ``config_read``: when the configuration
-    was read; ``config_unread``: since when the file is another; ``written``: when the document was;
-    all in Unix seconds. What it does not say is empty, or None for the rest."""
+    ``MAX_LEFT``; ``left_more``: how many there are besides; ``verified``: None until somebody does
+    in this run of the agent; ``config_read``: when the configuration was read; ``config_unread``:
+    since when the file is another; ``written``: when the document was; all in Unix seconds. What
+    it does not say is empty, or None for the rest."""
 
     name: str = ""
     pid: int | None = None
@@ -105,6 +123,7 @@ class Document:
     hurts: Hurts | None = None
     left: tuple[Left, ...] | None = None
     left_more: int | None = None
+    verified: Verified | None = None
     written: int | None = None
 
 
@@ -119,7 +138,8 @@ def for_members(document: Document) -> Document:
 
 def encode(document: Document) -> bytes:
     """Less than 4 KiB: each part is bounded as the reader bounds it, and what matters least gives
-    way: ``left``, its last first; who is behind ``relaxed`` and ``down``; the host's name.
+    way: ``left``, its last first; whom ``verified`` names; who is behind ``relaxed`` and ``down``;
+    the host's name.
 
     Labels and codes never do: a gate goes by them, and would pass over a host that keeps one to
     itself."""
@@ -138,6 +158,11 @@ def _ever_shorter(document: Document) -> Iterator[Document]:
         more = (document.left_more or 0) + 1
         document = replace(document, left=document.left[:-1] or None, left_more=more)
         yield document
+    while document.verified is not None and document.verified.missed:
+        said = document.verified
+        fewer = replace(said, missed=said.missed[:-1], missed_more=said.missed_more + 1)
+        document = replace(document, verified=fewer)
+        yield document
     for order in ("relaxed", "down"):
         if (said := getattr(document, order)) is not None:
             document = replace(document, **{order: replace(said, by="")})
@@ -154,6 +179,7 @@ def _encoded(document: Document) -> bytes:
         "down": _plain(document.down),
         "relaxed": _plain(document.relaxed),
         "hurts": None if document.hurts is None else asdict(document.hurts),
+        "verified": None if document.verified is None else asdict(document.verified),
         "left": None if document.left is None else [astuple(one) for one in document.left],
     }
     said = {
@@ -202,6 +228,7 @@ def decode(raw: bytes) -> Document:
         hurts=_hurts(held.get("hurts")),
         left=_left(held.get("left")),
         left_more=_number(held.get("left_more"), 1, _MANY),
+        verified=_verified(held.get("verified")),
         written=_time(held.get("written")),
     )
 
@@ -241,6 +268,23 @@ def _hurts(value: object) -> Hurts | None:
         return None
     ports, sources = (_number(value.get(key), 0, _MANY) for key in ("ports", "sources"))
     return None if ports is None or sources is None else Hurts(ports=ports, sources=sources)
+
+
+def _verified(value: object) -> Verified | None:
+    if not isinstance(value, dict):
+        return None
+    at = _time(value.get("at"))
+    tried, reached, more = (
+        _number(value.get(key), 0, _MANY) for key in ("tried", "reached", "missed_more")
+    )
+    named = value.get("missed")
+    if at is None or tried is None or reached is None or more is None:
+        return None
+    if not isinstance(named, list) or reached > tried:
+        return None
+    missed = tuple(i for each in named[:MAX_MISSED] if (i := _text(each, HOST_ID)))
+    word = _text(value.get("word"), _WORD)
+    return Verified(at=at, tried=tried, reached=reached, missed=missed, missed_more=more, word=word)
 
 
 def _left(value: object) -> tuple[Left, ...] | None:

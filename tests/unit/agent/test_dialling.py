@@ -11,8 +11,8 @@ import pytest
 
 from neti.agent import dialling, responder
 from neti.agent.dialling import AT_MOST, dial
+from neti.agent.member_talk import asking, talk
 from neti.agent.responder import TRANSFER_BYTES, Responder, _asked
-from neti.oneshot.member_talk import asking, talk
 
 HERE = "127.0.0.1"
 

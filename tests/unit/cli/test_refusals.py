@@ -8,11 +8,11 @@ import pytest
 from click.testing import CliRunner
 from kazoo.exceptions import ConnectionDropped
 
+from neti.agent.verify import explained
 from neti.cli import cli
 from neti.control import client
 from neti.control.client import AgentForbidden
 from neti.identity.machine import fingerprint
-from neti.oneshot.verify import explained
 from neti.registry import Session
 from neti.registry.zookeeper.watch import _in_words
 from neti.state.folder import StateFolder

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from neti.agent import packet_sizes
+from neti.agent.member_talk import Answer, Stalled
 from neti.cli import cli
 from neti.control import client
-from neti.oneshot import packet_sizes
-from neti.oneshot.member_talk import Answer, Stalled
 
 OWN = {"private": "10.0.0.5", "public": "198.51.100.5", "overlay": "192.168.0.5"}
 MEMBERS = {
@@ -22,6 +22,7 @@ MEMBERS = {
 }
 ADDRESSES = {f"192.168.0.{number}": name for number, name in enumerate(MEMBERS, 10)}
 Run = Callable[..., Any]
+ROWS: list[dict[str, Any]] = []  # what the agent was told
 
 
 @pytest.fixture
@@ -46,8 +47,15 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, members: list[dict[str,
         "  secret: {private: [10.0.3.0/24], public: [203.0.113.128/25], encrypt: prefer}\n"
     )
     itself = {"id": "me", "site": "here", **OWN, "version": "1", "registry": {"fresh": True}}
-    answers = {"status": itself, "members": members}
-    monkeypatch.setattr(client, "call", lambda _folder, what, **_: answers[what])
+    answers = {"status": itself, "members": members, "verified": "kept"}
+
+    def call(_folder: Path, what: str, **said: Any) -> Any:
+        if what == "verified":
+            ROWS.append(said)
+        return answers[what]
+
+    ROWS.clear()
+    monkeypatch.setattr(client, "call", call)
 
     def verify(*words: str, carries: int = 1500, code: int = 0) -> Any:
         def talk(overlay: str, *_: Any, largest: int | None = None, pieces: bool = False) -> Answer:
@@ -116,3 +124,16 @@ def test_a_wrong_way_is_named_first(run: Run, monkeypatch: pytest.MonkeyPatch) -
     (far,) = run("--json", "far", carries=1400, code=1)["results"]
     assert far["error"] == "it saw this host as 198.51.100.66, expected 198.51.100.5"
     assert far["lost"]["largest"] == 1400
+
+
+def test_the_agent_hears_what_was_found_of_all_members_but_those_that_are_lost(
+    run: Run, members: list[dict[str, Any]]
+) -> None:
+    """For this host's row; and nothing of a look at some of them."""
+    run("near")
+    assert ROWS == []
+    members[0]["lost"] = True
+    run()
+    assert ROWS == [{"tried": 3, "missed": []}]
+    run(carries=1400, code=1)
+    assert ROWS[-1] == {"tried": 3, "missed": ["far", "linked", "hidden"]}

@@ -11,12 +11,12 @@ import pytest
 from click.testing import CliRunner
 
 from neti.agent.dialling import SECONDS, Outcome
+from neti.agent.member_talk import Answer as Said
 from neti.cli import cli
 from neti.control import client
 from neti.model.document import plain
 from neti.monitoring.explained import Answer, Pair
 from neti.oneshot import verify_ports
-from neti.oneshot.member_talk import Answer as Said
 from neti.oneshot.verify_ports import _PAIRS, _SOCKETS, PortRow, disagreement, parse_ports
 from neti.stage.shadow import Listener
 

@@ -1,4 +1,5 @@
-"""``neti verify``: reaches members by overlay address from here, and proves by which way.
+"""Reaches members by overlay address from here, and proves by which way: for ``neti verify``, and
+for an agent whose operators ask the whole fleet.
 
 Must never do: believe what a member answers, or what this host's agent says of the way. What proves
 it is the address from which a member saw this host.
@@ -10,13 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
+from neti.agent.member_talk import Answer, NoAnswer
+from neti.agent.packet_sizes import LargeLost, PacketSizes
 from neti.agent.responder import SECONDS
 from neti.model import Road
 from neti.model.gateways import PORTS
 from neti.model.settings import Settings
 from neti.monitoring.status import Status
-from neti.oneshot.member_talk import Answer, NoAnswer
-from neti.oneshot.packet_sizes import LargeLost, PacketSizes
 from neti.ruleset.reach import by_link
 
 MAX_SECONDS: Final = SECONDS
@@ -36,13 +37,16 @@ def verify_all(
     ids: Collection[str] = (),
     *,
     timeout: float,
+    at_once: int = _AT_ONCE,
+    sizes: PacketSizes | None = None,
 ) -> list[dict[str, Any]]:
     """A result for each member, or for each of ``ids``. ``itself``, ``members``: as this host's
     agent tells them; ``timeout``: seconds for one member, to which the search for the largest
-    packet comes where large ones are lost."""
+    packet comes where large ones are lost; ``at_once``: so many members; ``sizes``: what earlier
+    calls of the same verification found."""
     chosen = [m for m in members if not ids or m["id"] in ids]
-    verifying = _Verifying(settings, itself, PacketSizes(settings.verify_port, timeout))
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
+    verifying = _Verifying(settings, itself, sizes or PacketSizes(settings.verify_port, timeout))
+    with ThreadPoolExecutor(at_once) as pool:
         results = list(pool.map(verifying.result, chosen))
     missing = [wanted for wanted in ids if all(m["id"] != wanted for m in members)]
     return [*results, *({"id": i, "ok": False, "error": "is not a member here"} for i in missing)]

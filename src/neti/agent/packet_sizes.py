@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from neti.oneshot.member_talk import Answer, NoAnswer, Stalled, talk
+from neti.agent.member_talk import Answer, NoAnswer, Stalled, talk
 
 Way = Literal["there", "back", "both"]
 

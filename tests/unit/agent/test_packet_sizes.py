@@ -13,10 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neti.agent import responder
-from neti.oneshot import packet_sizes
-from neti.oneshot.member_talk import Answer, Stalled
-from neti.oneshot.packet_sizes import AT_ONCE, ROUNDS, SEARCHES, SMALL, LargeLost, PacketSizes
+from neti.agent import packet_sizes, responder
+from neti.agent.member_talk import Answer, Stalled
+from neti.agent.packet_sizes import AT_ONCE, ROUNDS, SEARCHES, SMALL, LargeLost, PacketSizes
 
 SECONDS = 3.0
 ROUND_TRIP = 0.01

@@ -13,12 +13,12 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from neti.agent.member_talk import NoAnswer, _answer
 from neti.agent.responder import TRANSFER_BYTES
 from neti.cli import cli
 from neti.control import client
 from neti.model.document import plain
 from neti.monitoring.encryption import Encryption
-from neti.oneshot.member_talk import NoAnswer, _answer
 
 GOOD = b'{"id": "b", "seen_from": "127.0.0.1"}\n' + bytes(TRANSFER_BYTES)
 SAYS = {
@@ -106,7 +106,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[s
             itself["encryption"] = plain(encryption)
         others = [{"id": i, "site": "ec2", "overlay": "127.0.0.1"} for i in ("b", "c")]
         others = [{**other, **as_the_agent_has_it} for other in others]
-        answers = {"status": itself, "members": others}
+        answers = {"status": itself, "members": others, "verified": "kept"}
         monkeypatch.setattr(client, "call", lambda _folder, what, **_: answers[what])
         command = ["verify", "-c", str(path), "--timeout", "0.5", "--json", *more]
         told = CliRunner().invoke(cli, command)
