@@ -14,6 +14,7 @@ import click
 
 from neti import __version__
 from neti.cli.ending import ended_by
+from neti.cli.looks import no_color_option
 from neti.cli.menu import Formatter, Group
 from neti.cli.output import OutputFailed, wants_json
 from neti.errors import NetiError
@@ -152,6 +153,7 @@ click.Context.formatter_class = Formatter  # of every command below
 @click.group(
     cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
 )
+@no_color_option(hidden=False)
 @click.option("--debug", is_flag=True, help="Show the traceback of an error (or NETI_DEBUG=1).")
 @click.version_option(__version__, message="neti %(version)s")
 def cli(debug: bool) -> None:

@@ -4,18 +4,27 @@ import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Final
 
 import click
 
 from neti.cli.asking import waiting
 from neti.cli.common import F, config_option
-from neti.cli.output import is_terminal, say
+from neti.cli.looks import Tone
+from neti.cli.output import Tinted, is_terminal, say
 from neti.control import client
 from neti.errors import NetiError
 from neti.monitoring.check import judge
 from neti.monitoring.situation import Level, Limits, Situation, Stage
 from neti.monitoring.status import Status, status_of
 from neti.words import why
+
+_TONES: Final[dict[Level, Tone]] = {
+    Level.OK: "good",
+    Level.WARNING: "doubtful",
+    Level.CRITICAL: "bad",
+    Level.UNKNOWN: "doubtful",
+}
 
 
 class _Plugin(click.Command):
@@ -91,7 +100,7 @@ def check(
     except Exception as error:  # a plugin that ends in a traceback would be taken for a warning
         fault = f"neti check failed: {type(error).__name__}: {why(error)}"
         found = judge(Situation(blind=(fault,)), limits)
-    say(found.line)
+    say(Tinted(found.line, _TONES[found.level]))
     ctx.exit(int(found.level))
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from neti.cli.asking import ask, waiting
+from neti.cli.looks import no_color_option
 from neti.cli.output import explain, json_option
 from neti.config import DEFAULT_PATH
 from neti.errors import NetiError
@@ -46,7 +47,7 @@ _config: Callable[[F], F] = click.option(
 
 
 def config_option(command: F) -> F:
-    return _config(command)
+    return _config(no_color_option(hidden=True)(command))
 
 
 def refuse_unknown_site(site: str | None, known: Iterable[str]) -> None:

@@ -55,7 +55,7 @@ def ended_by(
         if as_json:
             print_json(_document(error, command), indent=None, err=True)
         else:
-            explain(_sentences(error, command))
+            explain(_sentences(error, command), "bad")
     match error:
         case NetiError() | click.ClickException():
             return error.exit_code

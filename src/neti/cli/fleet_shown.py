@@ -2,9 +2,12 @@
 
 import csv
 import io
+import sys
 from collections.abc import Collection
 from typing import Final
 
+from neti.cli import looks
+from neti.cli.looks import Tinted, Tone
 from neti.cli.output import hand_over, print_json, say
 from neti.fleet import listing
 from neti.fleet.listing import Row
@@ -25,6 +28,19 @@ _COLUMNS: Final = (
     "stage",
     "encryption",
 )
+# What a narrow window does without, the first first.
+_DISPENSABLE: Final = (
+    "version",
+    "public",
+    "private",
+    "labels",
+    "openings",
+    "gateway",
+    "encryption",
+    "member_ports",
+    "name",
+)
+_BETWEEN: Final = "  "
 _CSV: Final = (*_COLUMNS, "labels", "problems")
 
 
@@ -104,11 +120,18 @@ def _print_table(rows: list[Row], away: list[Row]) -> None:
     for column in ("labels", "problems"):
         if any(row.get(column) for row in rows):
             columns = (*columns, column)
-    cells_of = listing.text_of
-    shown = [[printable(cells_of(row, c) or "-") for c in columns] for row in shown_rows]
-    widths = [max(map(len, column)) for column in zip(columns, *shown, strict=True)]
-    for cells in ([column.upper() for column in columns], *shown):
-        say("  ".join(f"{c:<{w}}" for c, w in zip(cells, widths, strict=True)).rstrip())
+    cells = {
+        c: [c.upper(), *(printable(listing.text_of(row, c) or "-") for row in shown_rows)]
+        for c in columns
+    }
+    left_out = _too_many(cells, looks.columns(sys.stdout))
+    widths = {c: max(map(len, cells[c])) for c in cells if c not in left_out}
+    tones: list[Tone | None] = ["heading", *map(_tone, shown_rows)]
+    for number, tone in enumerate(tones):
+        line = _BETWEEN.join(f"{cells[c][number]:<{width}}" for c, width in widths.items())
+        say(Tinted(line.rstrip(), tone))
+    if left_out:
+        say(f"no room for: {', '.join(left_out)} (a wider window has it, and '--format csv')")
     if cut:
         say(
             f"{counted(len(cut), 'more lease')} of hosts that are not registered: "
@@ -116,6 +139,23 @@ def _print_table(rows: list[Row], away: list[Row]) -> None:
         )
     sites = ", ".join(f"{count} in {site}" for site, count in sorted(listing.by_site(rows).items()))
     say(counted(len(rows), "member") + (f": {sites}" if sites else ""))
+
+
+def _too_many(cells: dict[str, list[str]], room: int | None) -> list[str]:
+    """The columns that do without, in a window of so many characters."""
+    width = sum(max(map(len, texts)) + len(_BETWEEN) for texts in cells.values()) - len(_BETWEEN)
+    left_out: list[str] = []
+    for column in _DISPENSABLE:
+        if room is None or width <= room:
+            break
+        if column in cells:
+            width -= max(map(len, cells[column])) + len(_BETWEEN)
+            left_out.append(column)
+    return left_out
+
+
+def _tone(row: Row) -> Tone | None:
+    return "doubtful" if row.get("problems") or row.get("state") in ("lost", "held") else None
 
 
 def _encrypts(rows: list[Row]) -> bool:

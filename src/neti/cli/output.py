@@ -14,6 +14,8 @@ from typing import Any, Final, TextIO, TypeVar
 
 import click
 
+from neti.cli import looks
+from neti.cli.looks import Tinted, Tone, is_terminal
 from neti.errors import NetiError
 from neti.text import json_document, printable
 
@@ -21,6 +23,8 @@ from neti.text import json_document, printable
 class OutputFailed(NetiError):
     """Who should read cannot: a full disk, most likely. What the command did is done."""
 
+
+__all__ = ["Tinted", "is_terminal"]  # beside its own
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -47,20 +51,26 @@ def wants_json(ctx: click.Context) -> bool:
 
 
 def say(*lines: object, err: bool = False) -> None:
-    """Each on a line of its own, whatever it holds."""
+    """Each on a line of its own, whatever it holds. On a terminal it is broken between words."""
+    stream = sys.stderr if err else sys.stdout
+    columns = looks.columns(stream)
     for line in lines:
-        _write(printable(line, None), err=err)
+        tone = line.tone if isinstance(line, Tinted) else None
+        text = looks.folded(printable(line, None), columns)
+        _write(looks.dyed(text, tone) if looks.has_colour(stream) else text, err=err)
 
 
-def explain(error: object) -> None:
+def explain(error: object, tone: Tone | None = None) -> None:
     """Why a command ends: what is the case, and below it each next step."""
     for line in str(error).splitlines():
-        say(f"      {line}" if line.startswith("→ ") else f"neti: {line}", err=True)
+        step = line.startswith("→ ")
+        say(f"      {line}" if step else Tinted(f"neti: {line}", tone), err=True)
 
 
-def hand_over(document: str | bytes) -> None:
-    """Text for a program, of which the caller knows that each value in it is inert there."""
-    _write(document, end=False)
+def hand_over(document: str | bytes, *, moves: bool = False) -> None:
+    """Text for a program, of which the caller knows that each value in it is inert there.
+    ``moves``: it moves a terminal's cursor, which has nothing to do with colours."""
+    _write(document, end=False, color=True if moves else None)
 
 
 def print_json(document: Any, *, indent: int | None = 2, err: bool = False) -> None:
@@ -69,15 +79,7 @@ def print_json(document: Any, *, indent: int | None = 2, err: bool = False) -> N
 
 def progress(text: str = "") -> None:
     """In place of the last one, on a terminal's last line; without text that line is cleared."""
-    _write(f"\r\033[K{printable(text)}", end=False, err=True)
-
-
-def is_terminal(stream: TextIO | None) -> bool:
-    """A stream that the caller has closed is None."""
-    try:
-        return stream is not None and stream.isatty()
-    except ValueError:
-        return False
+    _write(f"\r\033[K{printable(text)}", end=False, err=True, color=True)
 
 
 def consent(question: str, *, yes: bool) -> None:
@@ -95,9 +97,11 @@ def consent(question: str, *, yes: bool) -> None:
     click.confirm(question, abort=True, err=True)
 
 
-def _write(text: str | bytes, *, end: bool = True, err: bool = False) -> None:
+def _write(
+    text: str | bytes, *, end: bool = True, err: bool = False, color: bool | None = None
+) -> None:
     try:
-        click.echo(text, nl=end, err=err)
+        click.echo(text, nl=end, err=err, color=color)
     except BrokenPipeError:
         raise
     except OSError as error:

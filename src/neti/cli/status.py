@@ -13,7 +13,8 @@ from neti import __version__
 from neti.cli import encryption
 from neti.cli.asking import ask
 from neti.cli.common import config_option, json_option, settings_in_force_or_refused
-from neti.cli.output import explain, print_json, say
+from neti.cli.looks import Tone
+from neti.cli.output import Tinted, explain, print_json, say
 from neti.cli.watching import watchable
 from neti.control.client import AgentForbidden, AgentSilent, AgentUnreachable
 from neti.control.protocol import SOCKET_NAME
@@ -28,6 +29,13 @@ _SAID: Final = {
     Severity.NOTE: "note      ",
     Severity.WARNING: "problem   ",
     Severity.CRITICAL: "CRITICAL  ",
+}
+_TONES: Final[dict[str, Tone]] = {
+    "CRITICAL": "bad",
+    "problem": "doubtful",
+    "warning": "doubtful",
+    "lost": "doubtful",
+    "held": "doubtful",
 }
 _PORTS: Final = {
     "waiting": "member_ports wait: every member reaches what it did before ('neti preview' shows "
@@ -73,8 +81,7 @@ def status(config: Path, as_json: bool) -> None:
     if as_json:
         print_json(answer)
     else:
-        for line in _status_lines(seen):
-            say(line)
+        say(*(Tinted(line, _tone(line)) for line in _status_lines(seen)))
         if seen.version != __version__:
             say(
                 f"note      this command is neti {__version__}; "
@@ -84,6 +91,13 @@ def status(config: Path, as_json: bool) -> None:
         sys.exit(2)
     if not is_well(seen):
         sys.exit(1)
+
+
+def _tone(line: str) -> Tone | None:
+    label, said = line[:10].rstrip(), line[10:]
+    if label == "stage":
+        return "good" if said == "enforced" else "bad" if said.startswith("DOWN") else None
+    return _TONES.get(label)
 
 
 def _folder(config: Path) -> tuple[Path, bool]:

@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from neti.cli import looks
 from neti.cli.output import explain, hand_over, is_terminal, wants_json
 from neti.errors import NetiError
 
@@ -58,6 +59,7 @@ def again(draw: Callable[[], object], every: float) -> None:
     because the next time may be better; a wrong command line is raised."""
     context = click.get_current_context()
     refuse_where_nobody_watches(not wants_json(context))
+    looks.draw_for(sys.stdout, context)
     begin = _CLEAR
     with suppress(KeyboardInterrupt):
         while True:
@@ -65,7 +67,8 @@ def again(draw: Callable[[], object], every: float) -> None:
             clock = time.strftime("%H:%M:%S")
             title = f"{context.command_path}, {clock}, every {every:g} s; Ctrl-C ends"
             lines = _as_many_as_fit([title, "", *drawn.splitlines()])
-            hand_over(begin + _HOME + "".join(f"{line}{_REST_OF_LINE}\n" for line in lines) + _REST)
+            shown = "".join(f"{line}{_REST_OF_LINE}\n" for line in lines)
+            hand_over(f"{begin}{_HOME}{shown}{_REST}", moves=True)
             begin = ""
             time.sleep(every)
 

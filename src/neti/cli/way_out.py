@@ -18,6 +18,7 @@ import click
 
 from neti.cli.asking import ask
 from neti.cli.ending import if_interrupted
+from neti.cli.looks import no_color_option
 from neti.cli.output import explain, json_option, print_json, say
 from neti.control.client import AgentForbidden, AgentSilent, AgentUnreachable
 from neti.errors import NetiError
@@ -90,6 +91,7 @@ def _ask(folder: Path, command: str, *, guessed: bool, **arguments: Any) -> _Ask
 
 @click.command()
 @_config
+@no_color_option(hidden=True)
 @json_option
 @click.option(
     "--for",
@@ -178,6 +180,7 @@ def _though(asked: _Asked) -> str:
 
 @click.command()
 @_config
+@no_color_option(hidden=True)
 @json_option
 @if_interrupted("Neti's rules may still be in the kernel\n→ run 'neti down' again")
 def down(config: Path, as_json: bool) -> None:
