@@ -18,7 +18,7 @@ from simulation.run import STEPS, drawn, play
 from simulation.shrink import shrunk
 
 _INJECTED: Final = {
-    "processes": ("kill", "kill_at", "start_killed_at", "pause_at", "late"),
+    "processes": ("kill", "kill_at", "start_killed_at", "pause_at", "pause_at_look", "late"),
     "machines": (
         *("reboot", "power_cut", "sleep", "clock", "move"),
         *("metadata_silent", "metadata_odd"),

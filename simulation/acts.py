@@ -226,6 +226,19 @@ def pause_at(stage: Stage, host: SimulatedHost, effects: int) -> None:
     host.pause_at(effects)
 
 
+@act(
+    "is stopped (SIGSTOP) before it reads the kernel for time number {}",
+    2,
+    lambda c: (c.choice((1, 1, 2)),),
+    lately=True,
+)
+def pause_at_look(stage: Stage, host: SimulatedHost, looks: int) -> None:
+    """A full look at the kernel is due."""
+    if host.answers and host.agent is not None:
+        host.agent.core.soon("resync")
+        host.pause_at(looks, look=True)
+
+
 @act("goes on (SIGCONT)", 3)
 def go_on(stage: Stage, host: SimulatedHost) -> None:
     host.go_on()
@@ -253,6 +266,7 @@ def power_cut(stage: Stage, host: SimulatedHost) -> None:
 def _boot(stage: Stage, host: SimulatedHost) -> None:
     """``neti restore``, and what it must have done before any agent runs."""
     word = stage.truth.of(host)
+    word.borne = False
     said = host.boot(restoring=True)
     word.overlay = {}
     if word.damaged:
@@ -439,6 +453,7 @@ def _changed(host: SimulatedHost) -> None:
 
 def _meddled(stage: Stage, host: SimulatedHost, *, heard: bool = True) -> None:
     word = stage.truth.of(host)
+    word.borne = word.borne and host.kernel.marked_down()
     word.meddled = stage.world.time.now
     host.users.forget()
     if host.kernel.table is not None:
@@ -805,6 +820,8 @@ def _way_out(stage: Stage, host: SimulatedHost, command: str) -> None:
         if done.kernel is not None:
             return
         unsaved = done.disk is not None
+        if host.runs:
+            _changed(host)  # the kernel's event waits for it
     word.overlay = {}
     if command == "relax" and host.kernel.drops:
         stage.fault("answer", host, "relax was done, and the kernel drops input")
@@ -815,13 +832,13 @@ def _way_out(stage: Stage, host: SimulatedHost, command: str) -> None:
         # A change of the file that no agent has read yet counts as said later, once it is read.
         word.relaxed = not unsaved and not host.unread
     else:
-        word.down = not unsaved
+        word.down, word.borne = not unsaved, unsaved
 
 
 @act("up", 2)
 def up(stage: Stage, host: SimulatedHost) -> None:
     """``neti up`` asks the agent; without one it takes the mark away."""
-    stage.truth.of(host).down = False
+    stage.truth.of(host).down = stage.truth.of(host).borne = False
     if host.answers:
         host.ask("up")
     else:

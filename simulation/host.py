@@ -304,13 +304,15 @@ class SimulatedHost:
         self.kill()
         return None
 
-    def pause_at(self, effects: int) -> None:
-        """Stopped before so many more effects of its next turn, or after it."""
+    def pause_at(self, number: int, *, look: bool = False) -> None:
+        """Stopped before effect number ``number`` of its next turn, or before such a look at the
+        kernel, or after the turn."""
         if not self.answers or self.late:
             return
         self.deaf()
         self.paused = paused = Paused(self._turn)
-        self.gate.arm(effects, paused.stand)
+        arm = self.gate.arm_look if look else self.gate.arm
+        arm(number, paused.stand)
         self._in_thread(paused.begin)
         self.gate.disarm()  # what comes now is other processes' doing
 

@@ -209,7 +209,8 @@ def last_word(world: World, truth: Truth, host: SimulatedHost) -> Found:
     word = truth.of(host)
     if word.relaxed and host.kernel.drops and world.time.now - word.meddled > MENDED_WITHIN:
         yield "an operator relaxed it and was told so, and the kernel drops input"
-    if word.down and host.kernel.table is not None and not host.kernel.marked_down():
+    down = word.down or word.borne
+    if down and host.kernel.table is not None and not host.kernel.marked_down():
         yield "an operator took it down and was told so, and the table is in the kernel"
 
 

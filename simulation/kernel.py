@@ -68,6 +68,7 @@ class SimulatedKernel(MemoryDataplane):
         return held[2]
 
     def read(self) -> KernelState:
+        self._gate.look("kernel.read")
         self._let_end()
         return super().read()
 

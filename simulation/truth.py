@@ -31,6 +31,7 @@ class Word:
     enforced: bool = False
     relaxed: bool = False
     down: bool = False
+    borne: bool = False  # it was taken down, and only its kernel says so: until that forgets
     damaged: bool = False
     accepted: bool = False  # an operator said that users may be lost, or confirmed a trial
     lied: bool = False  # its disk lost what it had called safe
@@ -82,7 +83,7 @@ class Word:
 
     def forget(self) -> None:
         """Nothing that was promised before counts any more."""
-        self.enforced = self.relaxed = self.requires = False
+        self.enforced = self.relaxed = self.requires = self.borne = False
         self.ports = None
 
 

@@ -276,8 +276,15 @@ def a_wiped_registry_says_who_is_in_a_group() -> Patches:
     yield patch.object(followed_groups, "objection", lambda *_, **__: None)
 
 
+def a_word_in_the_kernel_is_written_over() -> Patches:
+    """An agent that was stopped in the middle of a look takes an operator's word for another
+    program's work."""
+    yield patch.object(Reconciler, "_read", lambda self, _: self._dataplane.read())
+
+
 FAULTS: Final[tuple[Callable[[], Patches], ...]] = (
     unsaved_is_forgotten,
+    a_word_in_the_kernel_is_written_over,
     relax_waits_for_the_rules,
     a_newer_record_is_torn,
     restore_overlooks_relaxed,

@@ -26,6 +26,18 @@ STORIES: Final[dict[Callable[[], Patches], tuple[str, int, list[Act]]]] = {
         3,
         [_REST, Act("disk_full", 0), _ENFORCED, Act("disk_works", 0), Act("power_cut", 0)],
     ),
+    old_faults.a_word_in_the_kernel_is_written_over: (
+        "last_word",
+        3,
+        [
+            _ENFORCED,
+            Act("disk_read_only", 0),
+            Act("pause_at_look", 0, (1,)),
+            Act("down", 0),
+            Act("go_on", 0),
+            _REST,
+        ],
+    ),
     old_faults.relax_waits_for_the_rules: (
         "answer",
         3,

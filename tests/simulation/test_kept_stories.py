@@ -32,6 +32,15 @@ STORIES: Final[dict[str, tuple[int, list[Act]]]] = {
             Act("long_time", -1, (130.0,)),
         ],
     ),
+    "an agent dies of 'neti down' before it could note it, on a disk that takes no word": (
+        3,
+        [
+            Act("disk_read_only", 0),
+            Act("interrupted", 0, ("down", 3)),
+            Act("start", 0),
+            Act("time", -1, (61.0,)),
+        ],
+    ),
     "groups are defined, and the registry is wiped": (
         3,
         [Act("group_db", -1, ((1, 2), False, None)), Act("wipe"), Act("time", -1, (2.5,))],

@@ -56,10 +56,10 @@ def _mark_in_kernel() -> bool:
 def down_alone(config: Path, folder: Path, said: Said) -> Down:
     """Raises nothing. Where the word cannot be written, an empty table that judges nothing says it
     until the next boot."""
-    there, kernel = False, list[str]()
+    kernel = list[str]()
     led: tuple[IPv4Network, ...] = ()
     try:
-        there = way_out.remove_table()
+        way_out.remove_table()
     except (DataplaneError, OSError) as error:
         kernel.append(f"table inet neti could not be taken out: {why(error)}")
     try:
@@ -72,7 +72,7 @@ def down_alone(config: Path, folder: Path, said: Said) -> Down:
     except (DataplaneError, OSError) as error:
         kernel.append(f"the WireGuard device and its rule could not be taken out: {why(error)}")
     disk = word.leave(config, folder, marks.DOWN, said)
-    if disk is not None and there:
+    if disk is not None:  # also where the table is gone already: an agent would make it anew
         try:
             way_out.leave_down_mark()
         except (DataplaneError, OSError) as error:
