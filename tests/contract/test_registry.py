@@ -19,6 +19,7 @@ from neti.errors import (
     RegistryUnavailable,
 )
 from neti.model import entry
+from neti.model.names import Names
 from neti.registry import (
     SETTING_NAMES,
     Appeared,
@@ -40,6 +41,7 @@ from neti.registry import (
 )
 from neti.registry import detail as detail_document
 from neti.registry.groups import MAX_BYTES as MAX_GROUPS_BYTES
+from neti.registry.names import encode as encode_names
 
 A = "1.0a000001c6336401c0a80001.0.ec2.a"
 A2 = "1.0a000063c6336401c0a80001.1.ec2.a"
@@ -250,6 +252,31 @@ def test_an_id_belongs_to_somebody_only_where_there_are_rights(world: World) -> 
     overlay = host.acquire("a", SUBNET)
     host.register(host_id="a", name=A, data=b"", detail=b"{}", overlay=overlay)
     assert host.owners().keys() == (set() if world.deletes else {"a"})
+
+
+def test_names_go_with_their_lease_in_the_same_step_and_are_told(world: World) -> None:
+    operator = world.open()
+    operator.acquire("a", SUBNET)
+    operator.acquire("b", SUBNET)
+    names = Names("neti.internal", {"db": "a", "mail": "a", "web": "b"}, 4)
+    operator.change_setting("names", encode_names(names))
+    _, recorder = watched(world)
+    operator.move("a", "b")
+    moved = Names("neti.internal", {"db": "b", "mail": "b", "web": "b"}, 5)
+    recorder.until(partial(last_setting_is, SettingRead("names", encode_names(moved))))
+    operator.release("b")
+    gone = Names("neti.internal", {}, 6)
+    recorder.until(partial(last_setting_is, SettingRead("names", encode_names(gone))))
+    assert operator.setting("names") == encode_names(gone)
+
+
+def test_names_that_cannot_be_read_keep_nobody_from_a_lease(world: World) -> None:
+    operator = world.open()
+    overlay = operator.acquire("a", SUBNET)
+    operator.change_setting("names", b"{")
+    assert operator.move("a", "b") == (overlay, None)
+    assert operator.release("b") == overlay
+    assert operator.setting("names") == b"{"
 
 
 def test_of_two_who_edit_a_setting_at_once_neither_is_lost(world: World) -> None:

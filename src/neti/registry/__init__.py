@@ -22,10 +22,10 @@ from neti.registry.record import HostId, HostRecord, KeyName
 from neti.registry.revoked import RevokedKey
 
 # ``release``: hosts that are gone for good, see ``neti.registry.release``; ``strict``: whether only
-# entries that their hosts' records name are believed; ``revoked``, ``drained``, ``groups``: see the
-# modules of these names.
+# entries that their hosts' records name are believed; ``revoked``, ``drained``, ``groups``,
+# ``names``: see the modules of these names.
 SettingName = Literal[
-    "interval", "maxchange", "release", "strict", "revoked", "drained", "groups", "asked"
+    "interval", "maxchange", "release", "strict", "revoked", "drained", "groups", "names", "asked"
 ]
 SettingEdit = Callable[[bytes | None], bytes | None]
 SETTING_NAMES: Final[tuple[SettingName, ...]] = get_args(SettingName)
@@ -331,6 +331,7 @@ class OperatorRegistry(Protocol):
         """Delete both halves of the id's lease in one step. Returns the address that is free now,
         or None if there was no lease. Of a damaged lease the id's half is deleted, which frees no
         address. The host's record is deleted; where members may not begin a host, it is emptied.
+        The names that operators gave the lease go with it.
 
         Watchers see ``entry.encode_moved`` of it appear and vanish, as with ``move``, so that they
         look up who holds it now. Raises IdentityHeld while the host is registered."""
@@ -339,7 +340,8 @@ class OperatorRegistry(Protocol):
         self, old: str, new: str, *, force: bool = False
     ) -> tuple[IPv4Address, IPv4Address | None]:
         """Give the lease of ``old`` to ``new``, and free what ``new`` held before, in one step. The
-        record of ``old``, if it has one, is emptied; that of ``new`` stays as it is.
+        record of ``old``, if it has one, is emptied; that of ``new`` stays as it is. The names that
+        operators gave the lease go over to ``new``.
 
         Returns the address that moved and the one that is free now (None: there was none).
         Watchers see ``entry.encode_moved`` appear and vanish. Raises RegistryError when ``old``

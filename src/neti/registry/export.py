@@ -9,7 +9,7 @@ hold.
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from typing import Any, Final
@@ -17,7 +17,7 @@ from typing import Any, Final
 from neti.errors import NetiError
 from neti.model import document
 from neti.model.document import DocumentError
-from neti.registry import SettingName, groups, revoked, strict
+from neti.registry import SettingName, groups, names, revoked, strict
 from neti.registry.admitted import checked_id, checked_subject
 from neti.registry.record import PUBLIC_KEY
 from neti.text import json_document, printable
@@ -26,7 +26,20 @@ FORMAT: Final = 1
 KIND: Final = "neti registry export"
 MAX_BYTES: Final = 64 * 1024 * 1024
 # Not ``release``, ``drained`` and ``asked``: they are about what was so on one day.
-SETTINGS: Final[tuple[SettingName, ...]] = ("interval", "maxchange", "strict", "revoked", "groups")
+SETTINGS: Final[tuple[SettingName, ...]] = (
+    "interval",
+    "maxchange",
+    "strict",
+    "revoked",
+    "groups",
+    "names",
+)
+# Each raises a NetiError for what it cannot read.
+_DOCUMENTS: Final[Mapping[SettingName, Callable[[bytes], object]]] = {
+    "revoked": revoked.decode,
+    "groups": groups.decode,
+    "names": names.decode,
+}
 _MAX_VALUE: Final = 64
 _LISTS: Final = ("hosts", "leases", "keys")
 _STEP: Final = re.compile(r"(\w+)|\[(\d+)\]", re.ASCII)
@@ -173,11 +186,8 @@ def _check_setting(name: SettingName, value: str | None) -> None:
         if strict.decode(value.encode(errors="replace")) is None:
             raise NetiError(f"{where}: expected 'on' or 'off' and a time")
         return
-    if name == "revoked":
-        revoked.decode(value.encode(errors="replace"))
-        return
-    if name == "groups":
-        groups.decode(value.encode(errors="replace"))
+    if name in _DOCUMENTS:
+        _DOCUMENTS[name](value.encode(errors="replace"))
         return
     try:
         float(value[:_MAX_VALUE])

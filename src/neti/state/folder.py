@@ -16,6 +16,7 @@ whole is used. Secrets (the session's password, WireGuard's private key) are in 
     session.json       the registry session, 0600
     wireguard.key      this host's private key, 0600
     groups.json        operators' groups, as they are followed
+    names.json         the fleet's suffix and operators' names, as they are followed
     openings.json      ports that are open to somebody for a time
     stage.json         shadow, trial or enforced, and who wished for it
     stage.json.copy    the same, written after it: used where that one is torn or missing
@@ -43,6 +44,7 @@ from neti.clock import Mark
 from neti.fleet.followed_groups import FollowedGroups
 from neti.fleet.remembered import Everybody, Remembered
 from neti.model.document import plain, read
+from neti.model.names import Names
 from neti.model.openings import Openings
 from neti.model.said import NOTHING_SAID, Said
 from neti.model.wireguard_key import PrivateKey
@@ -64,6 +66,7 @@ _STAGE_COPY: Final = "stage.json.copy"
 _SELF: Final = "self.json"
 KEY_FILE: Final = "wireguard.key"
 GROUPS_FILE: Final = "groups.json"
+NAMES_FILE: Final = "names.json"
 OPENINGS_FILE: Final = "openings.json"
 # What is known of these is used whatever their format: a downgrade must not open an enforced host.
 _KEEPS_ENFORCED: Final = frozenset({_STAGE, _STAGE_COPY, _SELF})
@@ -79,6 +82,7 @@ _OF_ONE_MACHINE: Final = (
     GONE_FILE,
     "self.json",
     GROUPS_FILE,
+    NAMES_FILE,
     OPENINGS_FILE,
     _STAGE,
     _STAGE_COPY,
@@ -135,6 +139,9 @@ class StateFolder:
             loaded.gone = self._gone.load(loaded.faults)
             read_groups = partial(read, FollowedGroups)
             loaded.groups = self._document(GROUPS_FILE, read_groups, loaded.faults)
+            loaded.names = (
+                self._document(NAMES_FILE, partial(read, Names), loaded.faults) or loaded.names
+            )
             loaded.openings = (
                 self._document(OPENINGS_FILE, partial(read, Openings), loaded.faults)
                 or loaded.openings
@@ -264,6 +271,9 @@ class StateFolder:
 
     def save_groups(self, followed: FollowedGroups) -> None:
         self._write(GROUPS_FILE, plain(followed), 0o640)
+
+    def save_names(self, names: Names) -> None:
+        self._write(NAMES_FILE, plain(names), 0o640)
 
     def save_openings(self, openings: Openings) -> None:
         self._write(OPENINGS_FILE, plain(openings), 0o640)

@@ -10,6 +10,7 @@ from neti.clock import Mark
 from neti.errors import NetiError
 from neti.fleet.followed_groups import FollowedGroups
 from neti.fleet.remembered import Remembered
+from neti.model.names import Names
 from neti.model.openings import Openings
 from neti.registry import Session
 from neti.stage.stages import Record
@@ -45,6 +46,7 @@ class Loaded:
     gone: dict[str, int] = field(default_factory=dict)  # as ``Fleet.gone``
     openings: Openings = Openings()  # what is open for a time
     groups: FollowedGroups | None = None  # None: operators' word was never read
+    names: Names = Names()  # as they are followed
     itself: Self = Self()
     session: Session | None = None
     record: Record | None = None  # None: nothing was ever decided here

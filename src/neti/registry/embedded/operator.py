@@ -28,6 +28,7 @@ from neti.registry.embedded.store import (
 )
 from neti.registry.embedded.watch import host_read
 from neti.registry.leases import check_move, moved_from_nobody, moved_while_registered
+from neti.registry.names import follow_lease
 from neti.registry.record import REVOKED, HostRecord, decode, encode
 from neti.registry.revoked import RevokedKey
 from neti.registry.untrusted import (
@@ -116,6 +117,7 @@ class OperatorSide(OneSession):
                     f"{host_id} is registered: its agent has to leave before its lease is released"
                 )
             overlay = lease_of(files, host_id)
+            _names_follow(files, host_id, None)
             drop_lease(files.store, host_id)
             if _give_up_key(files, host_id):
                 write_record(files.store, host_id, None)
@@ -135,6 +137,7 @@ class OperatorSide(OneSession):
                 raise moved_from_nobody(old)
             if not force and rows(files, "SELECT 1 FROM holders WHERE host_id = ?", old):
                 raise moved_while_registered(old)
+            _names_follow(files, old, new)
             drop_lease(files.store, old)
             drop_lease(files.store, new)
             add_lease(files.store, int(overlay), new)
@@ -211,6 +214,14 @@ def _write_setting(files: Files, setting: SettingName, value: bytes | None) -> N
     if value is not None:
         files.store.execute("INSERT INTO settings VALUES (?, ?)", (setting, value))
     log_change(files.store, "s", setting)
+
+
+def _names_follow(files: Files, old: str, new: str | None) -> None:
+    """Names stand for leases: the lease of ``old`` is that of ``new``, or nobody's."""
+    held = rows(files, "SELECT value FROM settings WHERE setting = ?", "names")
+    value = follow_lease(bytes(held[0][0]) if held else None, old, new)
+    if value is not None:
+        _write_setting(files, "names", value)
 
 
 def _give_up_key(files: Files, host_id: str) -> bool:

@@ -21,6 +21,7 @@ from neti.registry.leases import (
     moved_while_registered,
 )
 from neti.registry.memory.session import OneSession
+from neti.registry.names import follow_lease
 from neti.registry.record import REVOKED, HostRecord
 from neti.registry.revoked import RevokedKey
 from neti.registry.untrusted import (
@@ -103,6 +104,7 @@ class OperatorSide(OneSession):
                     f"{host_id} is registered: its agent has to leave before its lease is released"
                 )
             overlay = self._lease(host_id)
+            self._names_follow(host_id, None)
             if overlay is not None:
                 del self._server._leases[overlay]
                 self._server._tell_moved(overlay, host_id)
@@ -122,6 +124,7 @@ class OperatorSide(OneSession):
                 raise moved_from_nobody(old)
             if self._server._registered(old) and not force:
                 raise moved_while_registered(old)
+            self._names_follow(old, new)
             if former is not None:
                 del self._server._leases[former]
             del self._server._leases[overlay]  # its place in the order is that of the move
@@ -131,6 +134,14 @@ class OperatorSide(OneSession):
                 self._server._write_record(old, HostRecord(), next(self._server._steps))
             self._server._tell_moved(overlay, new)
             return overlay, former
+
+    def _names_follow(self, old: str, new: str | None) -> None:
+        """Names stand for leases: the lease of ``old`` is that of ``new``, or nobody's."""
+        value = follow_lease(self._server._settings.get("names"), old, new)
+        if value is not None:
+            self._server._settings["names"] = value
+            for registry in self._server._registries:
+                registry._tell_settings()
 
     def revoke_key(self, host_id: str, key: str | None = None) -> RevokedKey | None:
         server = self._server

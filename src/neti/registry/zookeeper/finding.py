@@ -22,6 +22,7 @@ CODES: Final = (
         "junk-names",
         "lease-of-nobody",
         "listing",
+        "name-of-nobody",
         "no-rights",
         "no-tls",
         "open-nodes",

@@ -3,14 +3,15 @@
 Must never do: call a node missing that is there and may not be read.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from neti.errors import RegistryError
-from neti.registry import groups, revoked, strict
+from neti.model.groups import Groups
+from neti.model.names import Names
+from neti.registry import groups, names, revoked, strict
 from neti.registry.export import SETTINGS, Export, HeldKey, Leased, Pin
-from neti.registry.groups import GroupsUnreadable
 from neti.registry.record import REVOKED
 from neti.registry.revoked import RevokedUnreadable
 from neti.registry.untrusted import bounded_setting, host_id_text
@@ -212,20 +213,29 @@ def _missing_settings(
                 differs.append(str(error))
             else:
                 missing.update({name: longer.decode()} if longer != held else {})
-        elif name == "groups" and held != value:
-            differs.append(f"{_edition(value)} in the file, {_edition(held)} in the registry")
+        elif name in _READERS and held != value:
+            differs.append(
+                f"{_edition(name, value)} in the file, {_edition(name, held)} in the registry"
+            )
         elif _meaning(name, held) != _meaning(name, value):
             says = printable(bounded_setting(name, held).decode(errors="replace"))
             differs.append(f"{name} is {wanted[name]} in the file, {says} in the registry")
     return missing
 
 
-def _edition(raw: bytes) -> str:
+# The documents that are long, and have an edition.
+_READERS: Final[Mapping[str, Callable[[bytes], Groups | Names]]] = {
+    "groups": groups.decode,
+    "names": names.decode,
+}
+
+
+def _edition(name: str, raw: bytes) -> str:
     """For people: the document itself is long."""
     try:
-        return f"groups have edition {groups.decode(raw).edition}"
-    except GroupsUnreadable:
-        return "groups cannot be read"
+        return f"{name} have edition {_READERS[name](raw).edition}"
+    except RegistryError:
+        return f"{name} cannot be read"
 
 
 def _meaning(name: str, value: bytes) -> object:

@@ -8,12 +8,13 @@
     PREFIX/keys/PUBLIC-KEY      the host that published this key first: no other may have it
     PREFIX/agents/HOST-ID       what every member may know of it; ephemeral, watched by nobody
     PREFIX/reports/HOST-ID      the whole document, for operators and the host; ephemeral, as above
-    PREFIX/interval, maxchange  live settings, as are the next six
+    PREFIX/interval, maxchange  live settings, as are the next seven
     PREFIX/release              which hosts are gone for good, see ``neti.registry.release``
     PREFIX/strict               whether only entries that records name are believed
     PREFIX/revoked              public keys that operators ended, see ``neti.registry.revoked``
     PREFIX/drained              gateways that operators took out of use
     PREFIX/groups               groups of members, see ``neti.registry.groups``
+    PREFIX/names                names of hosts, see ``neti.registry.names``
     PREFIX/asked                when operators last asked every host for its document
     PREFIX/fleet                a random name, made with the tree: after a wipe there is another
 
@@ -55,6 +56,7 @@ class Layout:
     revoked: str
     drained: str
     groups: str
+    names: str
     asked: str
     fleet: str
 
@@ -94,6 +96,7 @@ class Layout:
             revoked=path("revoked"),
             drained=path("drained"),
             groups=path("groups"),
+            names=path("names"),
             asked=path("asked"),
             fleet=path("fleet"),
         )
@@ -107,6 +110,7 @@ class Layout:
             self.revoked: "revoked",
             self.drained: "drained",
             self.groups: "groups",
+            self.names: "names",
             self.asked: "asked",
         }
 

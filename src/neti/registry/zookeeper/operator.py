@@ -15,6 +15,7 @@ from neti.errors import NoTree
 from neti.registry import Detail, HostRead, SettingEdit, SettingName, revoked
 from neti.registry.detail import MAX_DETAIL_BYTES
 from neti.registry.leases import DamagedLease, check_move
+from neti.registry.names import follow_lease
 from neti.registry.record import REVOKED, decode
 from neti.registry.revoked import RevokedKey
 from neti.registry.untrusted import bounded_data, bounded_setting, host_id_text, key_not_its
@@ -162,7 +163,7 @@ class OperatorSide(OneSession):
             operations, overlay = self._leases.release(attempt, host_id)
             if operations:
                 freed[:] = [overlay] if overlay is not None else []
-            return operations
+            return [*operations, *self._names_follow(attempt, host_id, None)]
 
         self._attempt_as_operator(lambda attempt: self._write(attempt, look))
         return freed[0] if freed else None
@@ -178,10 +179,17 @@ class OperatorSide(OneSession):
                 return []  # done, only the answer was lost
             operations, outcome = self._leases.move(attempt, old, new, force=force)
             tried[:] = [outcome]
-            return operations
+            return [*operations, *self._names_follow(attempt, old, new)]
 
         self._attempt_as_operator(lambda attempt: self._write(attempt, look))
         return tried[0]
+
+    def _names_follow(self, attempt: Attempt, old: str, new: str | None) -> list[Any]:
+        """Names stand for leases: the lease of ``old`` is that of ``new``, or nobody's."""
+        path = self._layout.setting("names")
+        (held,) = attempt.nodes([path])
+        value = follow_lease(held[0], old, new) if held is not None else None
+        return [SetData(path, value, held[1].version)] if held is not None and value else []
 
     def revoke_key(self, host_id: str, key: str | None = None) -> RevokedKey | None:
         tried: list[RevokedKey] = []  # known even when the answer to the multi was lost

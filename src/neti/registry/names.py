@@ -1,0 +1,116 @@
+"""Names of hosts, as operators give them and every agent reads them. Writer, reader. Pure.
+
+It is the live setting ``names`` in the registry, which members cannot write. JSON:
+
+    {"format":1,"edition":7,"suffix":"neti.internal","names":{"db":"i-0abc"}}
+
+A name stands for the lease of an id: whoever moves or releases the lease moves or takes away the
+name in the same step. Keys that are not known are passed over.
+
+Must never do: raise anything but NamesUnreadable, whatever the text.
+"""
+
+import json
+from typing import Any, Final
+
+from neti.errors import NetiError, RegistryError
+from neti.model.entry import HOST_ID
+from neti.model.names import MAX_SUFFIX, Names, is_host_name
+from neti.text import json_document, printable
+
+# Servers are configured to accept no request of more than 65,536 bytes.
+MAX_BYTES: Final = 60_000
+_FORMAT: Final = 1
+_MAX_EDITION: Final = 1 << 53
+_SHOWN: Final = 60
+
+
+class NamesUnreadable(RegistryError):
+    """A newer version wrote it, or it is no document of names."""
+
+
+class NamesTooLong(NetiError):
+    """The registry would not hold it."""
+
+
+def decode(raw: bytes | None) -> Names:
+    """Of no document: no names, and edition 0. Raises NamesUnreadable."""
+    if raw is None:
+        return Names()
+    try:
+        if len(raw) > MAX_BYTES:
+            raise _Wrong(f"is longer than {MAX_BYTES:,} bytes")
+        try:
+            held = json.loads(raw.decode())
+        except (ValueError, RecursionError) as error:
+            raise _Wrong("is not JSON") from error
+        return _names(held)
+    except _Wrong as wrong:
+        raise NamesUnreadable(
+            f"the fleet-wide document of names {wrong}: 'neti name' of this version did not write "
+            "it. Upgrade this host, or have an operator delete it from the registry and give the "
+            "names again"
+        ) from wrong
+
+
+def encode(names: Names) -> bytes:
+    """Raises NamesTooLong."""
+    document = {
+        "format": _FORMAT,
+        "edition": names.edition,
+        "suffix": names.suffix,
+        "names": dict(sorted(names.ids.items())),
+    }
+    raw = json.dumps(document, separators=(",", ":")).encode()
+    if len(raw) > MAX_BYTES:
+        raise NamesTooLong(
+            f"all names together would be {len(raw):,} bytes, and the registry holds "
+            f"{MAX_BYTES:,}: nothing was changed\n→ neti name --list"
+        )
+    return raw
+
+
+def follow_lease(raw: bytes | None, old: str, new: str | None) -> bytes | None:
+    """The document once the lease of ``old`` is that of ``new`` (None: nobody's): its names go with
+    it. None: the document stays as it is, as one that cannot be read does. Raises NamesTooLong."""
+    try:
+        names = decode(raw)
+    except NamesUnreadable:
+        return None
+    if not names.of(old):
+        return None
+    held = {name: new if i == old else i for name, i in names.ids.items()}
+    return encode(names.later(ids={name: i for name, i in held.items() if i is not None}))
+
+
+class _Wrong(ValueError):
+    """What is wrong with it, as a predicate."""
+
+
+def _names(held: Any) -> Names:
+    if not isinstance(held, dict):
+        raise _Wrong("is no JSON object")
+    if held.get("format") != _FORMAT:
+        raise _Wrong(f"has format {_said(held.get('format'))}, not {_FORMAT}")
+    suffix, listed, edition = held.get("suffix", ""), held.get("names", {}), held.get("edition", 0)
+    if not isinstance(suffix, str) or (
+        suffix and (len(suffix) > MAX_SUFFIX or not is_host_name(suffix))
+    ):
+        raise _Wrong(f"has suffix {_said(suffix)}, which is no name of a domain")
+    if not isinstance(listed, dict):
+        raise _Wrong("has no names")
+    for name, host_id in listed.items():
+        if not is_host_name(name):
+            raise _Wrong(f"has a name {_said(name)}, which no host may have")
+        if not isinstance(host_id, str) or not HOST_ID.fullmatch(host_id):
+            raise _Wrong(f"has {_said(host_id)} for the name {_said(name)}, which is no host id")
+    if not isinstance(edition, int) or isinstance(edition, bool) or not 0 <= edition < _MAX_EDITION:
+        raise _Wrong(f"has edition {_said(edition)}, which is no number of an edition")
+    return Names(suffix, listed, edition)
+
+
+def _said(value: object) -> str:
+    """What is nested may be so too deeply to be written again."""
+    if isinstance(value, dict | list):
+        return "an object" if isinstance(value, dict) else "a list"
+    return printable(json_document(value), _SHOWN)

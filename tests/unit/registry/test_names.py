@@ -1,0 +1,87 @@
+"""Operators' names, as text, and what becomes of them with a lease."""
+
+import contextlib
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from neti.model.names import Names
+from neti.registry.names import (
+    MAX_BYTES,
+    NamesTooLong,
+    NamesUnreadable,
+    decode,
+    encode,
+    follow_lease,
+)
+
+WHOLE = Names("neti.internal", {"db": "db-1", "a.b": "I-2"}, 7)
+
+
+def held(**changed: Any) -> bytes:
+    return json.dumps({**json.loads(encode(WHOLE)), **changed}).encode()
+
+
+def test_it_is_read_as_it_was_written() -> None:
+    assert decode(encode(WHOLE)) == WHOLE
+    assert decode(encode(Names())) == decode(None) == Names()
+
+
+def test_what_a_newer_version_adds_is_ignored() -> None:
+    assert decode(held(more=1)) == WHOLE
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (b"", "is not JSON"),
+        (b"[" * 50_000, "is not JSON"),
+        (b" " * (MAX_BYTES + 1), "is longer than 60,000 bytes"),
+        (b"[]", "is no JSON object"),
+        (held(format=2), "has format 2, not 1"),
+        (held(suffix="a b"), 'has suffix "a b"'),
+        (held(suffix=["x"]), "has suffix a list"),
+        (held(suffix="x" * 300), "has suffix"),
+        (held(names=[]), "has no names"),
+        (held(names={"DB": "db-1"}), 'has a name "DB"'),
+        (held(names={"10.0.0.1": "db-1"}), 'has a name "10.0.0.1"'),
+        (held(names={"db\n10.0.0.1 x": "db-1"}), "has a name"),
+        (held(names={"db": "-x"}), 'has "-x" for the name "db"'),
+        (held(names={"db": {"id": 1}}), "has an object for the name"),
+        (held(edition=-1), "has edition -1"),
+        (held(edition=True), "has edition true"),
+    ],
+)
+def test_what_is_no_document_of_names_says_why(raw: bytes, said: str) -> None:
+    with pytest.raises(NamesUnreadable) as refused:
+        decode(raw)
+    assert said in str(refused.value)
+
+
+@given(st.binary(max_size=60) | st.text(max_size=60).map(lambda text: held(names={text: "a"})))
+def test_nothing_but_its_own_error_is_raised(raw: bytes) -> None:
+    with contextlib.suppress(NamesUnreadable):
+        decode(raw)
+
+
+def test_more_than_the_registry_holds_is_refused() -> None:
+    with pytest.raises(NamesTooLong, match="nothing was changed"):
+        encode(Names("", {f"n{number:060}": "a" for number in range(1000)}))
+
+
+def test_names_go_with_the_lease() -> None:
+    names = Names("x.internal", {"db": "a", "mail": "a", "web": "b"}, 4)
+    moved = follow_lease(encode(names), "a", "c")
+    assert moved is not None
+    assert decode(moved) == Names("x.internal", {"db": "c", "mail": "c", "web": "b"}, 5)
+    gone = follow_lease(encode(names), "a", None)
+    assert gone is not None
+    assert decode(gone) == Names("x.internal", {"web": "b"}, 5)
+
+
+@pytest.mark.parametrize("raw", [None, b"{", encode(Names("x.internal", {"db": "b"}, 4))])
+def test_a_lease_without_names_changes_nothing(raw: bytes | None) -> None:
+    assert follow_lease(raw, "a", "c") is None
