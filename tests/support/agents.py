@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from neti.agent.core import Outside
 from neti.agent.loop import Agent
+from neti.agent.naming import HostsDoor
 from neti.agent.probe_socket import ProbeDoor
 from neti.agent.worker import Job, JobEvent, Worker, outcome
 from neti.clock import ManualClock
@@ -171,6 +172,7 @@ class Box:
     conntrack_limit: ConntrackLimit | None = None
     forwarding: Forwarding | None = None
     probes: ProbeDoor | None = None
+    hosts_file: HostsDoor | None = None
     sessions: list[OperatorSession] = field(default_factory=list)  # open SSH sessions
     brittle: bool = True
     new_key: Callable[[], PrivateKey] = new_key
@@ -197,6 +199,7 @@ class Box:
             conntrack_limit=self.conntrack_limit,
             forwarding=self.forwarding,
             probes=self.probes,
+            hosts_file=self.hosts_file,
             registry=self.registry,
             worker=worker,
             folder=folder,

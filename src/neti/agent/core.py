@@ -15,6 +15,7 @@ from neti.agent.disk import Disk
 from neti.agent.down import Down
 from neti.agent.grouping import Grouping
 from neti.agent.in_step import InStep
+from neti.agent.naming import HostsDoor, Naming
 from neti.agent.others_keys import OthersKeys
 from neti.agent.own_key import OwnKey
 from neti.agent.own_openings import OwnOpenings
@@ -91,6 +92,7 @@ class Outside:
     forwarding: Forwarding | None = None  # None: this host cannot be a gateway (tests)
     probes: ProbeDoor | None = None  # None: gateways are judged by the registry alone (tests)
     tunnel: WholeTunnel | None = None  # None: nothing can be encrypted (tests)
+    hosts_file: HostsDoor | None = None  # None: nobody serves names (tests)
     tagger: Tagger | None = None  # None: not an EC2 instance
     reserved: frozenset[IPAddress] = frozenset()
     config_read: ConfigRead | None = None  # None: there is no file (tests)
@@ -141,6 +143,7 @@ class Core:
         self.own_key = OwnKey(self)
         self.others_keys = OthersKeys(self)
         self.grouping = Grouping(self, loaded.groups)
+        self.naming = Naming(self, loaded.names)
 
     def _taken_away(self) -> list[str]:
         return self.out.taken_away()

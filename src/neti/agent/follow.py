@@ -242,29 +242,27 @@ class Following:
     # --- in step, or not ---
 
     def _live_setting(self, read: SettingRead) -> None:
-        if read.setting == "release":
-            self._release.take(read.value)
-            return
-        if read.setting == "revoked":
-            self.revoked_keys.take(read.value)
-            return
-        if read.setting == "asked":
-            self._registration.describing.heard(read.value)
-            return
-        if read.setting == "drained":
-            self._drained.take(read.value)
-            return
-        if read.setting == "groups":
-            self._core.grouping.take(read.value, self._origin.fleet if self._origin else "")
-            return
-        if read.setting == "strict":
-            self._strictness.take(read.value, self._origin)
-            return
-        live = self._core.live
-        live.take(read)
-        self._core.guard.allow(live.maxchange)
-        if read.setting in live.faults:
-            log.warning("live_setting_ignored", what=live.faults[read.setting])
+        core, value = self._core, read.value
+        match read.setting:
+            case "release":
+                self._release.take(value)
+            case "revoked":
+                self.revoked_keys.take(value)
+            case "asked":
+                self._registration.describing.heard(value)
+            case "drained":
+                self._drained.take(value)
+            case "groups":
+                core.grouping.take(value, self._origin.fleet if self._origin else "")
+            case "names":
+                core.naming.take(value)
+            case "strict":
+                self._strictness.take(value, self._origin)
+            case "interval" | "maxchange":
+                core.live.take(read)
+                core.guard.allow(core.live.maxchange)
+                if read.setting in core.live.faults:
+                    log.warning("live_setting_ignored", what=core.live.faults[read.setting])
 
     def _became_fresh(self, fresh: Fresh) -> None:
         core = self._core

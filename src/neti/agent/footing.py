@@ -31,6 +31,7 @@ class Footing:
         """The timer "footing"."""
         core = self._core
         core.soon("footing", _LOOK_EVERY)
+        core.naming.look_at_file()
         gone = core.out.taken_away()
         if not gone:
             self._look_at_files()
@@ -75,6 +76,7 @@ class Footing:
         core.disk.keep("self.json", lambda: folder.save_self(core.disk.itself))
         core.own_key.write_again()
         core.grouping.write_again()
+        core.naming.write_again()
         core.openings.write_again()
         core.disk.keep("guard.json", lambda: folder.save_window(core.guard.window))
         core.disk.keep("clock.json", lambda: folder.save_clock(core.steady.mark()))

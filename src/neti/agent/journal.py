@@ -42,6 +42,7 @@ class Journal:
         self._say_changes(said)
         if changes or said:
             self.former.note(said, now=self._core.since())
+            self._core.naming.changed()
             ids = dict.fromkeys(change.id for change in (*changes, *said))  # mostly the same ones
             self._unwritten.update({i: members.remembered(i) for i in ids})
         if touched := members.fleet.take_absence_changes() | self._left_over:

@@ -364,6 +364,7 @@ class Agent:
             "prove": self.following.proving.look,
             "roads": self.kernel.look_at_roads,
             "groups": self.core.grouping.look,
+            "hosts": self.core.naming.write,
             "openings": self.opening.look,
             "gateways": self.roads.passing.follow,
             "probe": self.roads.passing.probing.look,
@@ -404,6 +405,7 @@ class Agent:
         core = self.core
         self.journal.take_changes()
         core.grouping.follow()
+        core.naming.look()
         self.roads.follow()
         core.others_keys.look()
         if not core.members.elements.pending:

@@ -23,6 +23,7 @@ from neti.agent.worker import Worker
 from neti.clock import SystemClock, boot_id
 from neti.config import load
 from neti.config.file import MAX_BYTES
+from neti.control.protocol import RUN
 from neti.control.server import ControlServer
 from neti.control.trouble import Trouble
 from neti.dataplane.conntrack import Conntrack, load_tracking
@@ -44,6 +45,7 @@ from neti.model.settings import DEFAULT_STATE, Settings
 from neti.registry.opening import open_registry, servers
 from neti.state import elsewhere
 from neti.state.folder import StateFolder
+from neti.state.hosts_file import HostsFile, place
 from neti.state.last_good import load_or_last_good
 from neti.state.location import GOOD_CONFIG
 
@@ -106,6 +108,7 @@ def run(config: Path, log_format: log.Format = "text") -> None:
             probes=ProbeSocket(),
             tunnel=real_tunnel(),
             reserved=reserved(registry),
+            hosts_file=HostsFile(place(folder.path, RUN)),
             tagger=tagging.for_instance(settings, host.id),
             taken_away=control.taken_away,
             make_again=control.make_again,

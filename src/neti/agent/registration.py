@@ -307,6 +307,7 @@ class Registration:
     def left(self) -> None:
         """The job "leave" is done."""
         core = self._core
+        core.naming.left()
         log.warning("left", entry=self.entry, what="this host left the fleet; the agent stops")
         self.entry = None
         core.disk.keep("session.json", core.out.folder.forget_session)

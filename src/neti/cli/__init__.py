@@ -53,6 +53,7 @@ _SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     },
     "The fleet": {
         "group": ("neti.cli.group", "group"),
+        "name": ("neti.cli.name", "name"),
         "lease": ("neti.cli.lease", "lease"),
         "gateway": ("neti.cli.gateway", "gateway"),
         "key": ("neti.cli.key", "key"),

@@ -3,8 +3,8 @@
 Must never do: write a hosts file from what is not the registry's own word, or leave half of one.
 """
 
-from collections.abc import Mapping
-from ipaddress import ip_address
+from collections.abc import Collection, Mapping, Sequence
+from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,17 +15,28 @@ from neti.cli.common import config_option, fleet_seen, json_option, settings_in_
 from neti.cli.ending import if_interrupted
 from neti.cli.fleet_shown import note_left_out
 from neti.cli.naming import name_option, note_contests, note_withheld, pinned_names
-from neti.cli.output import hand_over, print_json, say
-from neti.errors import NetiError
+from neti.cli.output import explain, hand_over, print_json, say
+from neti.control.protocol import RUN
+from neti.errors import ConfigError, NetiError
 from neti.fleet import listing
 from neti.fleet.listing import Row
+from neti.fleet.names import host_lines, server_names
 from neti.model import Road
+from neti.model.names import Names
+from neti.model.settings import Settings
 from neti.oneshot.hosts_file import held, rewrite
-from neti.oneshot.registered import from_here
+from neti.oneshot.registered import Seen, from_here
+from neti.state import hosts_file
+from neti.state.location import state_folder
 from neti.text import command, printable
 from neti.words import counted, some
 
 _HOSTS: Final = "/etc/hosts"
+_NO_SUFFIX: Final = (
+    "these are names that hosts give themselves, and a hosts file wins over DNS\n"
+    "→ 'neti name --suffix DOMAIN' calls them by their ids inside DOMAIN, and by no other name "
+    "but operators'"
+)
 _CUT_OFF: Final = "cut off, it must be encrypted and"
 _HERE: Final = ("road", "reached_at", "gateways", "key")
 _ADDRESSES: Final = ("overlay", "private", "public")
@@ -63,13 +74,16 @@ def hosts(
 ) -> None:
     """Print names and overlay addresses for /etc/hosts, or write them.
 
+    With the fleet's suffix ('neti name --suffix') members are called by their ids inside it, and
+    otherwise as operators say. Without one, they are called by the names that they give themselves.
+
     --write puts the lines between two markers and leaves all others alone. It replaces the file in
     one step and keeps its mode and owner. You can run it as often as you like, for example by cron.
     A host that is lost or held, and so still reachable, keeps the line that it has there, and so
     does one of several that want one name.
 
     Names that programs look up by themselves, such as wpad or puppet, are written only for the
-    host that --name gives them to.
+    host that 'neti name' or --name gives them to.
 
     \b
     Examples:
@@ -84,30 +98,66 @@ def hosts(
     if remove is not None:
         _report(remove, rewrite(remove, []), "no lines from Neti")
         return
-    seen = fleet_seen(settings_in_force(config))
-    words = seen.words(pinned, domain)
-    rows, away = seen.rows(words), listing.still_reachable(seen.away)
-    written = held(write) if write is not None else {}
-    lines, left_out = listing.hosts_lines(
-        [*rows, *away], domain, held=written, order=words.order(), allowed=pinned
-    )
-    note_contests(rows, words)
-    note_withheld(rows, words)
-    note_left_out(left_out, "a hosts file")
-    if write is None:
-        hand_over("".join(f"{line}\n" for line in lines))
-        return
-    if seen.unanswered is not None:
+    settings = settings_in_force(config)
+    seen = fleet_seen(settings)
+    if write is not None and seen.unanswered is not None:
         raise NetiError(
             f"{write} is not changed: the registry does not answer, and this host's agent does not "
             "know the members' names"
         )
-    if not rows:
+    if seen.names is None and seen.unanswered is None:
+        raise NetiError(
+            "the registry's names cannot be read, so nobody knows whose name is whose\n"
+            "→ neti name --list"
+        )
+    given = seen.names or Names()
+    if given.suffix:
+        lines = _by_suffix(seen, given, pinned, settings, domain)
+    else:
+        held_there = held(write) if write is not None else {}
+        lines = _by_own_names(seen, given, pinned, domain, held_there)
+    if write is None:
+        hand_over("".join(f"{line}\n" for line in lines))
+    elif not seen.members:
         raise NetiError(
             f"{write} is not changed: the registry has no member\n"
             f"→ {command('neti hosts --remove', write)} takes the lines out"
         )
-    _report(write, rewrite(write, lines), f"{counted(len(lines), 'line')} from Neti")
+    else:
+        _report(write, rewrite(write, lines), f"{counted(len(lines), 'line')} from Neti")
+    if not given.suffix and seen.unanswered is None and write is None:
+        explain(_NO_SUFFIX)
+
+
+def _by_suffix(
+    seen: Seen, given: Names, pinned: Mapping[str, str], settings: Settings, domain: str | None
+) -> list[str]:
+    """As every agent keeps them, and who holds a lease and is not there."""
+    if domain is not None:
+        raise click.UsageError(f"--domain: the fleet's suffix is {given.suffix} ('neti name')")
+    named = Names(given.suffix, {**given.ids, **{word.lower(): i for word, i in pinned.items()}})
+    hosts = {row["id"]: IPv4Address(row["overlay"]) for row in listing.still_reachable(seen.away)}
+    hosts.update({host_id: member.overlay for host_id, member in seen.members.items()})
+    return host_lines(hosts, named, server_names(settings))
+
+
+def _by_own_names(
+    seen: Seen, given: Names, own: Mapping[str, str], domain: str | None, held: Mapping[str, str]
+) -> list[str]:
+    pinned = {**given.ids, **own}
+    words = seen.words(pinned, domain)
+    rows, away = seen.rows(words), listing.still_reachable(seen.away)
+    lines, left_out = listing.hosts_lines(
+        [*rows, *away], domain, held=held, order=words.order(), allowed=pinned
+    )
+    note_contests(rows, words)
+    note_withheld(rows, words)
+    note_left_out(left_out, "a hosts file")
+    written = {word.lower() for line in lines for word in line.split()[1:]}
+    # One host may have several names by operators' word, and one inside a domain.
+    hosts = {row["id"]: IPv4Address(row["overlay"]) for row in (*rows, *away)}
+    more = Names("", {word: i for word, i in given.ids.items() if word not in written})
+    return [*lines, *host_lines(hosts, more)]
 
 
 def _report(path: Path, changed: bool, holds: str) -> None:
@@ -135,23 +185,67 @@ def lookup(config: Path, as_json: bool, what: str) -> None:
       neti lookup db-1
       neti lookup 192.168.3.7
     """
-    settings = settings_in_force(config)
-    seen = fleet_seen(settings)
     wanted = what.strip().lower()
-    rows = seen.rows()
+    try:
+        settings = settings_in_force(config)
+    except ConfigError as error:
+        if not isinstance(error.__context__, PermissionError):
+            raise
+        _look_up_in_file(state_folder(config), wanted, as_json=as_json)
+        return
+    seen = fleet_seen(settings)
+    pinned = seen.names.ids if seen.names is not None else {}
+    words = seen.words(pinned)
+    rows = [*seen.rows(words), *seen.away]
+    given = _given(rows, seen.names or Names(), server_names(settings))
     # An address is never an id or a name: hosts choose those themselves.
     keys = _ADDRESSES if _is_address(wanted) else _CALLED
-    found = [row for row in (*rows, *seen.away) if wanted in _called(row, keys)]
-    note_contests([row for row in rows if row in found], seen.words())
+    found = [row for row in rows if wanted in _called(row, keys)]
+    if not _is_address(wanted) and wanted in {word for one in given.values() for word in one}:
+        found = [row for row in rows if wanted in given.get(row["id"], ())]  # operators' word
+    note_contests([row for row in found if row.get("contested")], words)
     here = from_here(settings, {row["id"] for row in found}) if found else {}
     if as_json:
-        print_json([{**row, "here": _as_reached(here.get(row["id"]))} for row in found])
+        print_json(
+            [
+                {
+                    **row,
+                    "names": given.get(row["id"], []),
+                    "here": _as_reached(here.get(row["id"])),
+                }
+                for row in found
+            ]
+        )
     for row in () if as_json else found:
         say("  ".join(f"{key} {printable(row[key])}" for key in _SHOWN if row.get(key)))
+        if row["id"] in given:
+            say(f"  names: {' '.join(given[row['id']])}")
         if (reached := here.get(row["id"])) is not None:
             say(f"  from here: {_way(reached)}")
     if not found:
         raise NetiError(f"no host has the name, id or address {what!r}\n→ neti fleet")
+
+
+def _given(rows: Sequence[Row], names: Names, taken: Collection[str]) -> dict[str, list[str]]:
+    """By id the names that its agents' hosts files have for it."""
+    hosts = {row["id"]: IPv4Address(row["overlay"]) for row in rows if row["overlay"]}
+    by_address = {line.split()[0]: line.split()[1:] for line in host_lines(hosts, names, taken)}
+    return {i: by_address[str(at)] for i, at in hosts.items() if str(at) in by_address}
+
+
+def _look_up_in_file(folder: Path, wanted: str, *, as_json: bool) -> None:
+    """For who may not read the configuration: this host's agent keeps its names for everybody."""
+    path = hosts_file.place(folder, RUN)
+    found = [(at, words) for at, words in hosts_file.read(path) if wanted in (at, *words)]
+    if as_json:
+        print_json([{"overlay": at, "names": words} for at, words in found])
+    for at, words in () if as_json else found:
+        say(f"overlay {at}  names {' '.join(words)}")
+    if not found:
+        raise NetiError(
+            f"no host has the name or overlay address {wanted!r} in {path}\n"
+            "→ as root, this command finds every host, also by id, private and public address"
+        )
 
 
 def _is_address(text: str) -> bool:

@@ -175,6 +175,7 @@ def check(config: Path, as_json: bool, plain_port: int, accept: tuple[str, ...])
       neti registry check
       neti registry check --accept request-length --accept junk-names
     """
+    from neti.oneshot.naming import leading_nowhere
     from neti.oneshot.registered import contested_names
     from neti.registry.zookeeper import check_servers, check_tree
     from neti.registry.zookeeper import finding as look
@@ -216,6 +217,10 @@ def check(config: Path, as_json: bool, plain_port: int, accept: tuple[str, ...])
             found += [
                 look.Finding("warning", "names", sentence, "contested-name")
                 for sentence in contested_names(settings, registry)
+            ]
+            found += [
+                look.Finding("warning", "names", sentence, "name-of-nobody", then=then)
+                for sentence, then in leading_nowhere(registry)
             ]
     except NetiError as error:
         what, _, then = str(error).partition("\n→ ")

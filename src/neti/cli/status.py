@@ -4,6 +4,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -17,11 +18,12 @@ from neti.cli.looks import Tone
 from neti.cli.output import Tinted, explain, print_json, say
 from neti.cli.watching import watchable
 from neti.control.client import AgentForbidden, AgentSilent, AgentUnreachable
-from neti.control.protocol import SOCKET_NAME
+from neti.control.protocol import RUN, SOCKET_NAME
 from neti.errors import ConfigError, NetiError
 from neti.model.problems import Problem, Severity
 from neti.monitoring.status import Status, status_of
 from neti.stage.stages import GROUPS_MISSING
+from neti.state import hosts_file
 from neti.state.location import in_force, state_folder
 from neti.words import counted, listed, some
 
@@ -69,6 +71,7 @@ def status(config: Path, as_json: bool) -> None:
     try:
         answer = ask(folder, "status", then="'neti status' says what disk and kernel know")
     except AgentForbidden:
+        _say_what_everybody_may_know(folder, as_json)
         raise
     except AgentUnreachable as away:
         if same is not None:
@@ -112,6 +115,19 @@ def _folder(config: Path) -> tuple[Path, bool]:
         explain(error)
         return folder, True
     return settings.table_files_path, refused
+
+
+def _say_what_everybody_may_know(folder: Path, as_json: bool) -> None:
+    """On this machine, before it is said that the rest is root's. For people."""
+    if as_json:
+        return
+    from neti.oneshot.known import overlay_on_disk
+
+    if (overlay := overlay_on_disk(folder)) is not None:
+        say(f"overlay   {overlay}")
+    path = hosts_file.place(folder, RUN)
+    with suppress(NetiError):
+        say(f"names     {counted(len(hosts_file.read(path)), 'host')} in {path}")
 
 
 def _say_what_is_known(folder: Path, away: AgentUnreachable, as_json: bool) -> None:

@@ -20,16 +20,20 @@ from neti.fleet.admission import Admission
 from neti.fleet.attendance import Word
 from neti.fleet.fleet import Fleet
 from neti.fleet.listing import Row
+from neti.fleet.names import server_names
 from neti.fleet.naming import Words, contests
 from neti.fleet.registered import Registered, answer, id_of
 from neti.identity.preflight import registry_addresses
 from neti.model import IPAddress, Member, entry
+from neti.model.names import Names
 from neti.model.settings import Settings
 from neti.oneshot.away import PATIENCE, absent, stale_seconds
 from neti.oneshot.documents import told_by
 from neti.registry import OperatorRegistry
 from neti.registry.detail import Document
 from neti.registry.drained import as_read
+from neti.registry.names import NamesUnreadable
+from neti.registry.names import decode as decode_names
 from neti.registry.record import HostRecord
 from neti.registry.strict import is_strict
 from neti.ruleset.gateways import gateways_of
@@ -42,6 +46,7 @@ class Seen:
     ``away``: a row for everybody who holds a lease, has been here, and is no member.
     ``gateways``: by host id the one by which other sites reach it, if all that are registered work;
     ``drained``: members that operators took out of use as gateways.
+    ``names``: as operators gave them; None: they are not known, or cannot be read.
     ``not_own``: members whose document another session made, so that it is not believed.
     ``unanswered``: why the registry does not answer, so that this is what this host's agent knew;
     None: it does. ``stale_seconds``: how old that is; None: the agent follows the registry, or does
@@ -62,6 +67,7 @@ class Seen:
     drained: frozenset[str] = frozenset()
     not_own: frozenset[str] = frozenset()
     in_part: bool = False
+    names: Names | None = Names()
 
     def words(
         self, pinned: Mapping[str, str] = MappingProxyType({}), domain: str | None = None
@@ -231,6 +237,7 @@ def seen(
             told = told_by(registry, _entries(fleet))
             known, expected = _known_and_expected(registry, fleet, leases)
             drained = as_read(registry.setting("drained"))
+            names = _names(registry)
     except RegistryUnavailable as away:
         try:
             members = ask(settings.table_files_path, "members")
@@ -253,6 +260,7 @@ def seen(
         drained=drained & fleet.members.keys(),
         not_own=told.not_own,
         in_part=told.in_part,
+        names=names,
     )
 
 
@@ -283,7 +291,15 @@ def _by_the_agent(
         unanswered=unanswered,
         gateways=gateways_of(there, settings, drained),
         drained=drained & there.keys(),
+        names=None,
     )
+
+
+def _names(registry: OperatorRegistry) -> Names | None:
+    try:
+        return decode_names(registry.setting("names"))
+    except NamesUnreadable:
+        return None
 
 
 def _member(told: dict[str, Any]) -> Member:
@@ -321,8 +337,7 @@ def _by_id(leases: Mapping[ipaddress.IPv4Address, str]) -> dict[str, ipaddress.I
 def _taken(settings: Settings) -> frozenset[str]:
     """Sites, which are groups, and what agents call ZooKeeper's servers by: a hosts file would lead
     them elsewhere."""
-    places = [place.rpartition(":")[0] for listed in settings.zk_hosts.values() for place in listed]
-    return frozenset({*settings.sites, *places})
+    return frozenset({*settings.sites, *server_names(settings)})
 
 
 def _admission(settings: Settings) -> Admission:
