@@ -64,6 +64,7 @@ _SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "registry": ("neti.cli.registry", "registry_group"),
         "zk-proxy": ("neti.cli.zk_proxy", "zk_proxy"),
         "aws": ("neti.cli.aws", "aws_group"),
+        "completion": ("neti.cli.completion", "completion"),
     },
     "To try it": {
         "lab": ("neti_lab.cli", "lab_group"),
@@ -117,6 +118,10 @@ class _Lazy(Group):
         if cmd_name == _LAB and not _has_lab():
             return _no_lab
         command: click.Command = getattr(importlib.import_module(place[0]), place[1])
+        if "_NETI_COMPLETE" in os.environ:  # a shell asks, at a press of Tab
+            from neti.cli import completion
+
+            completion.attach(command)
         return command
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
