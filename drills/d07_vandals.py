@@ -10,7 +10,7 @@ from drills.field import Field
 from drills.fleet import Fleet, generated
 from drills.host import FieldHost
 from drills.plan import OVERLAY, PEER6
-from drills.vandal import Damage, all_kinds
+from drills.vandal import OPENED, Damage, all_kinds
 from drills.waiting import wait_for
 from neti.ruleset.objects import ORDERED, TIMED
 
@@ -20,6 +20,7 @@ _LIMIT: Final = 2.0
 _PATIENCE: Final = 6.0
 _POLL: Final = 0.01
 _QUIET: Final = 0.3  # so that what is left of one repair is not taken for the next one
+_OPEN: Final = 86_400  # seconds for which the drill opens a port
 _EACH_SHORT: Final = 3  # damages of a kind in the short form
 
 Picture = dict[str, object]
@@ -32,6 +33,7 @@ def run(drill: Run) -> Rows:
         field.start()
         _people(host, Fleet(field.open_registry()))
         host.wait_until_enforced()
+        _opened(host)
         host.agent.wait_until_idle()
         slowest = (0.0, "none")
         for kind, damages in all_kinds(host).items():
@@ -63,6 +65,14 @@ def _people(host: FieldHost, fleet: Fleet) -> None:
     )
 
 
+def _opened(host: FieldHost) -> None:
+    """A port is open for a time, to an address and to a network."""
+    sources = ("--from", "203.0.113.9", "--from", "2001:db8:9::/64")
+    done = host.neti("open", "5432", *sources, "--for", "1d")
+    if done.returncode != 0:
+        raise DrillError(f"neti open: {done.stderr}")
+
+
 def _repaired(host: FieldHost, damage: Damage) -> tuple[float, str]:
     """Seconds from the damage to all being as before, and what is still wrong after patience."""
     host.at_peace()
@@ -91,12 +101,15 @@ def _repairs(host: FieldHost) -> int:
 
 
 def _picture(host: FieldHost) -> Picture:
-    """All that is Neti's in the kernel, but for the record of what was seen and the time left."""
+    """All that is Neti's in the kernel, but for the record of what was seen and the time left. Of
+    what is open for a time, whether anything has more than was said."""
     kernel = host.read()
     picture: Picture = {"structure": kernel.structure}
     picture |= {where: dict(kernel.elements.get(where, {})) for where in ORDERED}
     picture["enforce"] = dict(kernel.enforce)
-    picture |= {where: set(kernel.timed.get(where, {})) for where in TIMED}
+    picture |= {where: set(kernel.timed.get(where, {})) for where in (*TIMED, *OPENED)}
+    most = [max(kernel.timed.get(where, {}).values(), default=0) for where in OPENED]
+    picture["longer"] = max(most) > _OPEN
     picture["route"] = host.ip("route", "show", str(OVERLAY)).strip()
     return picture
 

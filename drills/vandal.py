@@ -12,6 +12,7 @@ from typing import Any, Final
 from drills.drill import DrillError
 from drills.host import FieldHost
 from drills.plan import OTHERS, OVERLAY
+from neti.ruleset.set_names import opening_set_of
 
 _TABLE: Final = "inet neti"
 _STRANGER: Final = "192.0.2.99"
@@ -19,7 +20,12 @@ _STRANGER6: Final = "2001:db8::99"
 _INTRUDER: Final = "192.0.2.98"
 _INTRUDER6: Final = "2001:db8::98"
 _DEAD_PEER: Final = "10.0.0.99"
-_SETS: Final = ("peers4", "revoked6", "seen4", "enforce", "overlay")
+_SETS: Final = ("peers4", "revoked6", "seen4", "enforce", "overlay", "opening4_32")
+# To whom the drill opens a port for a time, and an element of each of the sets for that.
+OPENED: Final = {
+    opening_set_of(4, 32): "203.0.113.9 . tcp . 5432",
+    opening_set_of(6, 64): "2001:db8:9:: . tcp . 5432",
+}
 _CHAIN: Final = re.compile(r"\tchain (\S+) \{")
 
 
@@ -164,6 +170,12 @@ def _delete_first(host: FieldHost, name: str) -> None:
 def _timed() -> Iterator[Damage]:
     for name in ("revoked4", "revoked6", "grace"):
         yield Damage(f"{name}: deleted", do=lambda host, name=name: _delete_first(host, name))  # type: ignore[misc]  # a default in a lambda
+    for where, key in OPENED.items():
+        yield Damage(f"{where}: deleted", _element("delete", where, key))
+        longer = _element("add", where, f"{key} timeout 9d")
+        yield Damage(f"{where}: made longer", f"{_element('delete', where, key)}; {longer}")
+        other = key.replace("5432", "5433")
+        yield Damage(f"{where}: added", _element("add", where, f"{other} timeout 1h"))
     yield Damage("revoked4: added", _element("add", "revoked4", f"{_STRANGER} timeout 1h"))
     yield Damage("revoked6: added", _element("add", "revoked6", f"{_STRANGER6} timeout 1h"))
 

@@ -15,6 +15,8 @@ from tests.support.cells import Case, Cell
 from tests.support.fate import Fate, fates
 from tests.support.netns import require_root
 
+from neti.model.openings import Openings
+
 pytestmark = pytest.mark.kernel
 
 FEW, MANY = 30, 200
@@ -74,17 +76,19 @@ def test_all_three_agree_in_every_cell_of_today(fate: Fate) -> None:
 # --- it can fail ---
 
 
-def _broken_in(fate: Fate, where: str) -> Case:
-    """The first case in which members' chain matters, broken in one of the three."""
+def _broken_in(fate: Fate, where: str, chain: str) -> Case:
+    """The first case in which this chain matters, broken in one of the three."""
     for seed in range(FEW):
         case = Case(seed)
-        if "members" not in case.table.chains or not case.enforcement:
+        if chain not in case.table.chains or not case.enforcement:
             continue
         fate.load(case)
         if where == "memory":
-            del case.table.chains["members"][1:]
+            del case.table.chains[chain][chain == "members" :]
         elif where == "kernel":
-            fate.nft("flush chain inet neti members")
+            fate.nft(f"flush chain inet neti {chain}")
+        elif chain == "openings":
+            case.openings = Openings()
         else:
             case.settings = Case(seed + FEW).settings
         if differences(fate, case, case.cells):
@@ -92,9 +96,10 @@ def _broken_in(fate: Fate, where: str) -> Case:
     raise AssertionError(f"nothing that is broken in {where} is found")
 
 
+@pytest.mark.parametrize("chain", ["members", "openings"])
 @pytest.mark.parametrize("where", ["memory", "kernel", "explain"])
-def test_what_is_broken_in_one_of_them_is_found(fate: Fate, where: str) -> None:
-    case = _broken_in(fate, where)
+def test_what_is_broken_in_one_of_them_is_found(fate: Fate, where: str, chain: str) -> None:
+    case = _broken_in(fate, where, chain)
     whole = Case(case.seed)
     fate.load(whole)
     assert not differences(fate, whole, whole.cells)

@@ -154,9 +154,10 @@ class Reconciler:
         return act()
 
     def _resync(self, structure: Structure, elements: Elements) -> Resync:
+        began = self._clock.monotonic()
         kernel = self._read(elements)
         mended = self._mended(kernel, elements)
-        drifted = self._drift(kernel, elements, mended)
+        drifted = self._drift(kernel, elements, mended, began)
         elements.kernel_is(kernel)
         try:
             planned = plan(
@@ -241,7 +242,8 @@ class Reconciler:
             self._left = left
 
     def _settled(self, changes: Changes, elements: Elements) -> None:
-        self._timed.seen({where: self._dataplane.timed(where) for where in TIMED})
+        began = self._clock.monotonic()
+        self._timed.seen({where: self._dataplane.timed(where) for where in TIMED}, began)
         self._end_connections(changes, elements)
         self._left, self._left_open = elements.enforcement, elements.openings
         self._none_for_longer(elements)
@@ -252,21 +254,24 @@ class Reconciler:
 
     def _none_for_longer(self, elements: Elements) -> None:
         """Nothing must stay open for longer because this process was stopped between reckoning and
-        applying. Costs nothing where nothing is open."""
-        timed = {where: self._dataplane.timed(where) for where in elements.openings}
-        there: dict[SetName, dict[str, int]] = {k: held for k, held in timed.items() if held}
-        held = KernelState(structure="", timed=there)
-        self._dataplane.apply(
-            Transaction(tuple(openings.commands(self._open(elements.openings), held)))
-        )
+        applying: this here too, so it looks again. Costs nothing where nothing is open."""
+        for _ in range(_ATTEMPTS):
+            timed = {where: self._dataplane.timed(where) for where in elements.openings}
+            there: dict[SetName, dict[str, int]] = {k: held for k, held in timed.items() if held}
+            held = KernelState(structure="", timed=there)
+            wrong = tuple(openings.commands(self._open(elements.openings), held))
+            if not wrong:
+                return
+            self._dataplane.apply(Transaction(wrong))
 
     def _drift(
-        self, kernel: KernelState, elements: Elements, mended: list[Mended]
+        self, kernel: KernelState, elements: Elements, mended: list[Mended], began: float
     ) -> tuple[str, ...]:
+        """``began``: CLOCK_MONOTONIC seconds at which the kernel began to be read."""
         if self._left is None or self.seen is None:
             return ()
-        left_open = self._open(self._left_open)
-        return drift(kernel, elements, mended, left=self._left, seen=self.seen, openings=left_open)
+        opened = openings.left(self._left_open, began), self._open(self._left_open)
+        return drift(kernel, elements, mended, left=self._left, seen=self.seen, openings=opened)
 
     def untouched(self) -> bool:
         """A cheap look: whether sets, chains and flags are as they were left."""
@@ -387,6 +392,7 @@ class Reconciler:
         """Apply what is pending, as one transaction that costs what it changes."""
         for attempt in range(_ATTEMPTS):
             changes = elements.changes()
+            began = self._clock.monotonic()
             try:
                 self._dataplane.apply(Transaction(tuple(changes.commands())))
                 break
@@ -396,7 +402,7 @@ class Reconciler:
                     raise
                 elements.kernel_is(kernel)
         elements.applied(changes)
-        self._timed.applied(changes)
+        self._timed.applied(changes, began)
         self._end_connections(changes, elements)
         return changes
 
@@ -419,7 +425,7 @@ class Reconciler:
             if there:
                 self._dataplane.apply(Transaction((DeleteElements(where, tuple(there)),)))
             pardoned = Changes(pardoned={where: keys})
-            self._timed.applied(pardoned)
+            self._timed.applied(pardoned, self._clock.monotonic())
             elements.forget_revoked(where, keys)
 
     def remove(self) -> None:

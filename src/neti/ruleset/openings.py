@@ -71,16 +71,21 @@ def held_in(kernel: KernelState) -> Left:
     return found
 
 
-def differing(before: Left, kernel: KernelState) -> dict[OpeningSet, int]:
-    """How many elements of each set are not as they were left. ``before``: what is left of those
-    by now."""
+def differing(most: Left, least: Left, kernel: KernelState) -> dict[OpeningSet, int]:
+    """How many elements of each set are not as they were left. What is left of those as the kernel
+    began to be read (``most``), and once it was: on a busy machine that takes seconds, and an
+    element whose time has gone on meanwhile is nobody's doing."""
     found = held_in(kernel)
     counts = {}
-    for where in before.keys() | found.keys():
-        ours, held = before.get(where, {}), found.get(where, {})
-        count = sum(not _is_so(ours.get(key), seconds) for key, seconds in held.items())
+    for where in most.keys() | found.keys():
+        ours, held = most.get(where, {}), found.get(where, {})
+        by_now = least.get(where, {})
+        count = sum(
+            key not in ours or not by_now.get(key, 0) - _SLACK <= seconds <= ours[key] + _SLACK
+            for key, seconds in held.items()
+        )
         # One that is about to end may have.
-        count += sum(key not in held for key, seconds in ours.items() if seconds > _SLACK)
+        count += sum(key not in held for key, seconds in by_now.items() if seconds > _SLACK)
         if count:
             counts[where] = count
     return counts

@@ -140,17 +140,18 @@ def drift(
     *,
     left: Enforcement,
     seen: SeenStructure,
-    openings: Left,
+    openings: tuple[Left, Left],
 ) -> tuple[str, ...]:
     """How the kernel differs from how it was left, one sentence each; empty: it does not.
-    ``openings``: of those that were left there, what each has left by now."""
+    ``openings``: of those that were left there, what each had left as the kernel began to be read,
+    and has by now."""
     if kernel.structure is None:
         return ("the table was gone",)
     found = [] if kernel.structure == seen.listing else ["rules, sets or flags differed"]
     changed = elements.differences(kernel)
     found += [f"{count} in {where}" for where, count in changed.items()]
     found += [f"{len(back) + len(gone)} in {where}" for where, back, gone in mended]
-    found += [f"{count} in {where}" for where, count in differing(openings, kernel).items()]
+    found += [f"{count} in {where}" for where, count in differing(*openings, kernel).items()]
     if left.permanent and not kernel.armed_for_good:
         found.append("what map enforce holds was taken out")
     elif not left and kernel.enforce.keys() - {RELAXED_MARK}:

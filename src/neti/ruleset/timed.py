@@ -29,21 +29,21 @@ class TimedElements:
         self._clock = clock
         self._until: dict[SetName, dict[str, float]] | None = None
 
-    def seen(self, timed: Timeouts) -> None:
-        """The kernel holds these, as it should."""
-        now = self._clock.monotonic()
+    def seen(self, timed: Timeouts, began: float) -> None:
+        """The kernel holds these, as it should. ``began``: CLOCK_MONOTONIC seconds at which they
+        began to be read. Whoever was stopped meanwhile would otherwise expect them for longer than
+        the kernel keeps them, and take their end for another program's doing."""
         self._until = {
-            where: {key: now + left for key, left in timed.get(where, {}).items()}
+            where: {key: began + left for key, left in timed.get(where, {}).items()}
             for where in TIMED
         }
 
-    def applied(self, changes: Changes) -> None:
-        """The kernel took these changes."""
+    def applied(self, changes: Changes, began: float) -> None:
+        """The kernel took these changes. ``began``: when it was told, as for ``seen``."""
         if self._until is None:
             return
-        now = self._clock.monotonic()
         for where, timeouts in changes.revoked.items():
-            self._until[where].update({key: now + left for key, left in timeouts.items()})
+            self._until[where].update({key: began + left for key, left in timeouts.items()})
         for where, keys in changes.pardoned.items():
             for key in keys:
                 self._until[where].pop(key, None)

@@ -18,7 +18,7 @@ from neti.model.groups import GroupLine, Groups, MemberPort
 from neti.model.openings import LONGEST, MOST
 from neti.registry.groups import encode
 from neti.registry.memory import MemoryRegistry
-from neti.ruleset.objects import AddTimed, Command, Transaction
+from neti.ruleset.objects import AddTimed, Command, KernelState, Transaction
 from neti.ruleset.set_names import SetName, opening_set_of
 
 HOUR, DAY = 3600.0, 86_400.0
@@ -199,6 +199,54 @@ def test_an_agent_that_was_stopped_before_it_wrote_makes_nothing_longer(fleet: W
     box.running.kernel.look_for_drift()
     assert stopped
     assert HOUR - 2 <= (left(box) or 0) <= HOUR
+
+
+def test_an_agent_that_is_stopped_again_and_again_makes_nothing_longer(fleet: World) -> None:
+    """Also while it puts that right."""
+    box = started(fleet)
+    opens(box)
+    stopped: list[Transaction] = []
+    dataplane = box.dataplane
+    whole = dataplane.apply
+
+    def late(transaction: Transaction) -> None:
+        if transaction and len(stopped) < 3:
+            stopped.append(transaction)
+            fleet.clock.advance(60.0)
+        whole(transaction)
+
+    dataplane.apply = late  # type: ignore[method-assign]
+    assert dataplane.table is not None
+    dataplane.table.timed[SET].clear()
+    box.running.kernel.look_for_drift()
+    assert len(stopped) == 3
+    assert (left(box) or 0) <= 2 * HOUR - 180
+    box.running.kernel.look_for_drift()
+    assert box.status()["drift"]["repairs"] == 1  # what it did itself is nobody's doing
+
+
+def test_time_that_passes_while_the_kernel_is_read_is_no_other_programs_doing(
+    fleet: World,
+) -> None:
+    """On a busy machine a look takes seconds. Three repairs within a minute would be a fight."""
+    box = started(fleet)
+    opens(box)
+    dataplane = box.dataplane
+    whole = dataplane.read
+
+    def slowly() -> KernelState:
+        held = whole()
+        fleet.clock.advance(5.0)
+        return held
+
+    dataplane.read = slowly  # type: ignore[method-assign]
+    for _ in range(3):
+        box.running.kernel.look_for_drift()
+    assert box.status()["drift"]["repairs"] == 0
+    assert dataplane.table is not None
+    dataplane.table.timed[SET][KEY] += 9
+    box.running.kernel.look_for_drift()
+    assert box.status()["drift"]["repairs"] == 1
 
 
 def test_said_again_the_new_time_counts(fleet: World) -> None:

@@ -90,14 +90,37 @@ def test_what_differs_is_put_right(
     held: dict[str, int], wanted: dict[str, int], expected: list[object]
 ) -> None:
     assert list(commands({ONE: wanted}, kernel(opening4_32=held))) == expected
-    assert differing({ONE: wanted}, kernel(opening4_32=held)) == ({ONE: 1} if expected else {})
+    found = differing({ONE: wanted}, {ONE: wanted}, kernel(opening4_32=held))
+    assert found == ({ONE: 1} if expected else {})
 
 
 def test_what_is_about_to_end_may_have_and_other_sets_are_others() -> None:
-    assert differing({ONE: {KEY: 2}}, kernel(opening4_32={})) == {}
+    assert differing({ONE: {KEY: 2}}, {ONE: {KEY: 2}}, kernel(opening4_32={})) == {}
     held = kernel(revoked4={"203.0.113.7": 500})
     assert list(commands({ONE: {KEY: 60}}, held)) == []  # the table has no such set yet
-    assert differing({}, held) == {}
+    assert differing({}, {}, held) == {}
+
+
+@pytest.mark.parametrize(
+    ("held", "most", "least", "wrong"),
+    [
+        (60, 60, 51, False),
+        (51, 60, 51, False),
+        (63, 60, 51, True),
+        (48, 60, 51, True),
+        (None, 60, 51, True),
+        (None, 9, 1, False),
+        (9, 9, None, False),  # it ended while the rest was read
+    ],
+)
+def test_time_that_goes_on_while_the_kernel_is_read_is_nobodys_doing(
+    held: int | None, most: int, least: int | None, wrong: bool
+) -> None:
+    def one(seconds: int | None) -> dict[str, int]:
+        return {} if seconds is None else {KEY: seconds}
+
+    found = differing({ONE: one(most)}, {ONE: one(least)}, kernel(opening4_32=one(held)))
+    assert found == ({ONE: 1} if wrong else {})
 
 
 def test_with_nothing_open_there_is_no_trace_of_it() -> None:

@@ -114,8 +114,8 @@ def test_time_goes_on_and_ends_by_itself() -> None:
     timed = TimedElements(clock)
     kernel = KernelState(structure="table")
     assert list(timed.mend(kernel, lambda where, key: False)) == []
-    timed.seen({"grace": {"ipv4": 100}})
-    timed.applied(Changes(revoked={"revoked4": {"192.0.2.1": 1000}}))
+    timed.seen({"grace": {"ipv4": 100}}, clock.monotonic())
+    timed.applied(Changes(revoked={"revoked4": {"192.0.2.1": 1000}}), clock.monotonic())
     clock.advance(40)
     assert list(timed.mend(kernel, lambda where, key: False)) == [
         ("revoked4", {"192.0.2.1": 960}, []),
@@ -125,8 +125,21 @@ def test_time_goes_on_and_ends_by_itself() -> None:
     assert [where for where, _, _ in timed.mend(kernel, lambda where, key: False)] == ["revoked4"]
 
 
+def test_what_ends_by_the_kernels_clock_is_nobodys_doing_however_long_a_look_took() -> None:
+    """The process may be stopped for a while between asking the kernel and taking note of it."""
+    clock = ManualClock()
+    timed = TimedElements(clock)
+    began = clock.monotonic()
+    clock.advance(30)
+    timed.seen({"grace": {"ipv4": 100}}, began)
+    timed.applied(Changes(revoked={"revoked4": {"192.0.2.1": 100}}), began)
+    clock.advance(71)  # to the kernel that is 101
+    assert list(timed.mend(KernelState(structure="table"), lambda where, key: False)) == []
+
+
 def test_a_new_table_begins_its_own_grace_time() -> None:
     """With the table gone, connections came about that no rule saw: grace is not cut short."""
-    timed = TimedElements(ManualClock())
-    timed.seen({"grace": {"ipv4": 100}})
+    clock = ManualClock()
+    timed = TimedElements(clock)
+    timed.seen({"grace": {"ipv4": 100}}, clock.monotonic())
     assert list(timed.mend(KernelState(structure=None), lambda where, key: False)) == []
