@@ -20,7 +20,8 @@ from benchmarks.fleet import OVERLAY, member
 from benchmarks.registry import LAYOUT
 from neti.model import entry
 from neti.registry import detail
-from neti.registry.detail import Document, Hurts
+from neti.registry.detail import Document
+from neti.registry.hurts import Hurts
 from neti_lab.zookeeper import ZooKeeperServer
 
 _RUNS: Final = 3

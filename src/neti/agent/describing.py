@@ -13,7 +13,8 @@ from neti.agent.core import Core
 from neti.agent.itself import said_of_itself
 from neti.fleet.pace import asked_within
 from neti.registry.asked import to_verify
-from neti.registry.detail import Document, Hurts, Left, Verified, encode, for_members
+from neti.registry.detail import Document, Left, Verified, encode, for_members
+from neti.registry.hurts import Hurts
 
 _EVERY: Final = 10.0  # seconds between looks whether what was told is still true
 # Seconds until it is written all the same: at least, and by chance more. For the first time soon,

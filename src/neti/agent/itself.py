@@ -11,9 +11,13 @@ from neti.agent.in_the_clear import has_no_device
 from neti.agent.preview import may_be_lost, running_view
 from neti.agent.shadow_log import ShadowLog
 from neti.build import installed
-from neti.registry.detail import Document, Hurts, Order, gateways_named
+from neti.model.settings import IPNetwork
+from neti.registry.detail import Document, Order, gateways_named
+from neti.registry.hurts import MAX_HURTS, MAX_NETWORKS, Hurt, Hurts
 from neti.ruleset.reach import requires_everywhere
+from neti.stage.hurting import wide_enough
 from neti.stage.preview import unanswered
+from neti.stage.shadow import port_name
 
 _INSTALLED: Final = installed()
 
@@ -48,7 +52,18 @@ def hurting(core: Core, shadow: ShadowLog) -> Hurts | None:
         return None
     accepted, _ = may_be_lost(shadow.folder)
     rows = unanswered(shadow.record, running_view(shadow, core.members, accepted))
-    return Hurts(ports=len(rows), sources=sum(row.sources for row in rows))
+    at = [
+        Hurt(port=port_name(row.port), sources=row.sources, networks=_few(row.networks))
+        for row in rows[:MAX_HURTS]
+    ]
+    return Hurts(ports=len(rows), sources=sum(row.sources for row in rows), at=tuple(at))
+
+
+def _few(networks: tuple[IPNetwork, ...] | None) -> tuple[str, ...] | None:
+    """As few as have room in a document."""
+    if networks is None:
+        return None
+    return tuple(map(str, wide_enough(networks, MAX_NETWORKS)))
 
 
 def _down(core: Core) -> Order | None:

@@ -30,18 +30,19 @@ from neti.cli.fleet_asked import (
     sentences,
     totals_lines,
 )
+from neti.cli.fleet_fresh import say_anew
+from neti.cli.fleet_preview import preview
 from neti.cli.fleet_shown import metrics_port, print_fleet, print_skipped, print_used
 from neti.cli.fleet_verify import verify
 from neti.cli.menu import Group
 from neti.cli.naming import name_option, note_contests, note_withheld, pinned_names
-from neti.cli.output import is_terminal, print_json, progress, say
+from neti.cli.output import print_json, say
 from neti.cli.watching import again, refuse_where_nobody_watches, watch_option
 from neti.fleet import attendance, listing
-from neti.fleet.attendance import Required, lasting
+from neti.fleet.attendance import Required
 from neti.fleet.listing import Row
 from neti.fleet.selecting import Choice, totals
 from neti.model.settings import Settings
-from neti.oneshot.asking_anew import ask_anew
 from neti.oneshot.registered import Seen
 from neti.words import counted, some
 
@@ -166,6 +167,7 @@ def fleet(
       neti fleet --site vpc --format csv
       neti fleet --where tier=db --by stage
       neti fleet --require enforced,in-step,no-problem && echo all are
+      neti fleet preview --by tier
       neti fleet --skipped
       neti fleet --used
     """
@@ -205,8 +207,8 @@ def fleet(
         pinned=pinned_names(names),
     )
     settings = settings_in_force(config)
-    if not watch:
-        click.get_current_context().with_resource(nothing_collected())
+    if watch is None:
+        context.with_resource(nothing_collected())
     if used:
         with registry_of(settings) as registry:
             leased = len(registry.leases())
@@ -218,7 +220,7 @@ def fleet(
         print_skipped(fleet_seen(settings), style == "json")
         return
     if fresh:
-        _ask_anew(settings)
+        say_anew(settings)
     if watch is not None:
         again(lambda: _show(settings, fleet_seen(settings), asked), watch)
     else:
@@ -235,25 +237,6 @@ class _Asked:
     excepted: tuple[str, ...]
     registered_only: bool
     pinned: Mapping[str, str]
-
-
-def _ask_anew(settings: Settings) -> None:
-    answered = None
-    with registry_of(settings) as registry:
-        for answered in ask_anew(settings, registry):
-            if is_terminal(sys.stderr):
-                there = answered.asked - len(answered.silent)
-                progress(
-                    f"{there} of {answered.asked} hosts have answered "
-                    f"(it takes {lasting(answered.within)} at most)"
-                )
-    if is_terminal(sys.stderr):
-        progress()
-    if answered is not None and answered.silent:
-        say(f"neti: not answered: {some(answered.silent)}", err=True)
-    if answered is not None and answered.unseen:
-        said = "do not say when they wrote, so nobody sees whether they answer"
-        say(f"neti: {said}: {some(answered.unseen)}", err=True)
 
 
 def _show(settings: Settings, seen: Seen, asked: _Asked) -> None:
@@ -345,4 +328,5 @@ def _gate(
         sys.exit(1)
 
 
+fleet.add_command(preview)
 fleet.add_command(verify)

@@ -3,7 +3,7 @@
 Must never hold what depends on a fleet: its ranges are in ``sites``.
 """
 
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
 # RFC 1122 3.2.1.3 and RFC 6890: these are never one host's address on a network.
@@ -39,6 +39,14 @@ def is_address(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def is_network(text: str) -> bool:
+    """Whether it is a network as Python writes it, such as 10.0.0.0/24: one spelling for each."""
+    try:
+        return str(ip_network(text)) == text
+    except ValueError:
+        return False
 
 
 def dotted(address: IPv4Address) -> str:

@@ -18,6 +18,7 @@ from typing import Any, Final
 from neti.model.entry import HOST_ID
 from neti.model.labels import NO_LABELS, Labels, readable
 from neti.model.problem_codes import OUT_OF_STEP
+from neti.registry.hurts import Hurts, port_of, read_hurts
 from neti.text import printable
 
 FORMAT: Final = 1  # a key never changes its meaning; whatever means something else has another name
@@ -36,7 +37,6 @@ _STAGE: Final = re.compile(r"[a-z][a-z-]{0,15}", re.ASCII)
 _DIGITS: Final = 12
 _DIGEST: Final = re.compile(rf"[0-9a-f]{{{_DIGITS}}}", re.ASCII)
 _CODE: Final = re.compile(r"[a-z][a-z0-9_]{0,31}", re.ASCII)
-_PORT: Final = re.compile(r"[0-9]{1,5}/[a-z]{1,8}", re.ASCII)
 _WORD: Final = re.compile(r"[0-9]{1,20}", re.ASCII)
 _LAST_TIME: Final = 253_402_300_799  # the last second that people can be shown
 _MANY: Final = 1 << 32
@@ -50,15 +50,6 @@ class Order:
     by: str = ""
     at: int | None = None
     until: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hurts:
-    """What a trial would shut that is in use, as ``neti preview`` has it: on how many ports, from
-    how many sources."""
-
-    ports: int
-    sources: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +129,8 @@ def for_members(document: Document) -> Document:
 
 def encode(document: Document) -> bytes:
     """Less than 4 KiB: each part is bounded as the reader bounds it, and what matters least gives
-    way: ``left``, its last first; whom ``verified`` names; who is behind ``relaxed`` and ``down``;
+    way: ``left``, its last first; where it hurts, and whom ``verified``
+    names, likewise; who is behind ``relaxed`` and ``down``;
     the host's name.
 
     Labels and codes never do: a gate goes by them, and would pass over a host that keeps one to
@@ -157,6 +149,9 @@ def _ever_shorter(document: Document) -> Iterator[Document]:
         # Where none has room it is not said, which is not the same as that there is none.
         more = (document.left_more or 0) + 1
         document = replace(document, left=document.left[:-1] or None, left_more=more)
+        yield document
+    while document.hurts is not None and document.hurts.at:
+        document = replace(document, hurts=replace(document.hurts, at=document.hurts.at[:-1]))
         yield document
     while document.verified is not None and document.verified.missed:
         said = document.verified
@@ -178,7 +173,7 @@ def _encoded(document: Document) -> bytes:
         "labels": dict(readable(dict(document.labels))),
         "down": _plain(document.down),
         "relaxed": _plain(document.relaxed),
-        "hurts": None if document.hurts is None else asdict(document.hurts),
+        "hurts": None if document.hurts is None else document.hurts.plain(),
         "verified": None if document.verified is None else asdict(document.verified),
         "left": None if document.left is None else [astuple(one) for one in document.left],
     }
@@ -225,7 +220,7 @@ def decode(raw: bytes) -> Document:
         labels=readable(held["labels"]) if "labels" in held else NO_LABELS,
         config_read=_time(held.get("config_read")),
         config_unread=_time(held.get("config_unread")),
-        hurts=_hurts(held.get("hurts")),
+        hurts=read_hurts(held.get("hurts")),
         left=_left(held.get("left")),
         left_more=_number(held.get("left_more"), 1, _MANY),
         verified=_verified(held.get("verified")),
@@ -263,13 +258,6 @@ def _order(value: object) -> Order | None:
     return Order(by=_line(by), at=at, until=until)
 
 
-def _hurts(value: object) -> Hurts | None:
-    if not isinstance(value, dict):
-        return None
-    ports, sources = (_number(value.get(key), 0, _MANY) for key in ("ports", "sources"))
-    return None if ports is None or sources is None else Hurts(ports=ports, sources=sources)
-
-
 def _verified(value: object) -> Verified | None:
     if not isinstance(value, dict):
         return None
@@ -293,7 +281,7 @@ def _left(value: object) -> tuple[Left, ...] | None:
     found = []
     for each in value[:MAX_LEFT]:
         if isinstance(each, list) and len(each) == len(Left.__slots__):
-            to, port = _text(each[0], HOST_ID), _text(each[1], _PORT)
+            to, port = _text(each[0], HOST_ID), port_of(each[1])
             calls, last = _number(each[2], 1, _MANY), _time(each[3])
             if to and port and calls is not None and last is not None:
                 found.append(Left(to=to, port=port, calls=calls, last=last))

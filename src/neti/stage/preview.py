@@ -104,7 +104,8 @@ class Source:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One port. ``top``: the sources that matter most. ``line``: what would let them in."""
+    """One port. ``top``: the sources that matter most. ``networks``: who would have to be let in;
+    none: everybody; None: that is not for open_ports to do. ``line``: it for open_ports."""
 
     port: Port
     rank: Rank
@@ -117,6 +118,7 @@ class Row:
     forwarded: bool
     redirected: int | None
     accepted: bool
+    networks: tuple[IPNetwork, ...] | None
     line: str | None
 
 
@@ -200,6 +202,7 @@ def _row(port: Port, use: PortUse, heard: list[Listener], view: View) -> Row:
         source for source, held in ordered if is_private(source) or held.packets >= STEADY_PACKETS
     ]
     rank = _rank(answered, is_private(ordered[0][0]), max(counts), bool(steady))
+    networks = _to_let_in(port, rank, steady, use.sources, view)
     return Row(
         port=port,
         rank=rank,
@@ -212,7 +215,8 @@ def _row(port: Port, use: PortUse, heard: list[Listener], view: View) -> Row:
         forwarded=use.forwarded,
         redirected=use.redirected,
         accepted=port in view.accepted,
-        line=_line(port, rank, steady, use.sources, view),
+        networks=networks,
+        line=open_line(port, networks) if networks is not None else None,
     )
 
 
@@ -241,11 +245,11 @@ def _source(packed: bytes, held: Seen, view: View) -> Source:
 # --- the line to paste ---
 
 
-def _line(
+def _to_let_in(
     port: Port, rank: Rank, steady: list[bytes], recorded: Iterable[bytes], view: View
-) -> str | None:
+) -> tuple[IPNetwork, ...] | None:
     """None: there is nothing to write, because only noise came, or what must come encrypted, or
-    open_ports does not know the protocol."""
+    open_ports does not know the protocol. None in it: everybody."""
     if rank == "noise" or port[0] not in ("tcp", "udp") or not port[1]:
         return None
     # A line for what is refused in the clear would let it in unencrypted, however seldom it came.
@@ -255,7 +259,7 @@ def _line(
         return None
     networks = _from(meant, view.site) if rank != "heard" else []
     held = any(address_of(one) in network for one in encrypted for network in networks)
-    return None if held or (encrypted and not networks) else open_line(port, networks)
+    return None if held or (encrypted and not networks) else tuple(networks)
 
 
 def _must_be_encrypted(member: Whose | None) -> bool:

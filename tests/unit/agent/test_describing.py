@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from ipaddress import IPv6Network
 from pathlib import Path
 
 import pytest
@@ -15,11 +16,13 @@ from neti.model.labels import MOST_LABELS, MOST_VALUE_BYTES, is_value, readable
 from neti.model.problem_codes import OUT_OF_STEP
 from neti.model.said import Said
 from neti.registry import detail
-from neti.registry.detail import MAX_CODES, MAX_LEFT, Document, Hurts, Left, Order
+from neti.registry.detail import MAX_CODES, MAX_LEFT, Document, Left, Order
+from neti.registry.hurts import MAX_HURTS, MAX_NETWORKS, Hurt, Hurts
 from neti.registry.memory import MemoryRegistry
 from neti.state import marks
 
 WIDE = "\N{SNOWMAN}"
+WIDEST = str(IPv6Network(((1 << 128) - 1, 128)))
 
 
 @pytest.fixture
@@ -212,7 +215,12 @@ LARGEST = Document(
     openings=2**32 - 1,
     config_read=2**37,
     config_unread=2**37,
-    hurts=Hurts(ports=2**32, sources=2**32),
+    hurts=Hurts(
+        ports=2**32,
+        sources=2**32,
+        at=(Hurt(port="65535/udplite", sources=2**32, networks=(WIDEST,) * MAX_NETWORKS),)
+        * MAX_HURTS,
+    ),
     left=(Left(to="i" * 40, port="65535/udplite", calls=2**32, last=2**37),) * MAX_LEFT,
     written=2**37,
 )
@@ -253,9 +261,17 @@ def test_the_largest_document_has_less_than_4_kib() -> None:
     assert len(read.labels) == MOST_LABELS
     read = detail.decode(detail.encode(whole))
     assert whole.left is not None
+    assert whole.hurts is not None
+    assert read.hurts is not None
+    assert 0 < len(read.hurts.at) < MAX_HURTS  # as many as have room
+    kept = replace(whole.hurts, at=whole.hurts.at[: len(read.hurts.at)])
+    assert read == replace(whole, left=None, left_more=MAX_LEFT, hurts=kept)
+    least = replace(whole, hurts=replace(kept, at=()))
+    read = detail.decode(detail.encode(least))
     assert read.left  # as many as have room
-    kept = len(read.left)
-    assert read == replace(whole, left=whole.left[:kept], left_more=MAX_LEFT - kept or None)
+    kept_calls = len(read.left)
+    left = whole.left[:kept_calls]
+    assert read == replace(least, left=left, left_more=MAX_LEFT - kept_calls or None)
 
 
 @pytest.mark.parametrize("letter", HOSTILE)
@@ -278,7 +294,9 @@ def test_no_letter_makes_it_larger(letter: str) -> None:
 
 
 def _bare(document: Document) -> Document:
-    return replace(document, name="", left=None, left_more=None, down=None, relaxed=None)
+    hurts = replace(document.hurts, at=()) if document.hurts is not None else None
+    none = replace(document, name="", left=None, left_more=None, down=None, relaxed=None)
+    return replace(none, hurts=hurts)
 
 
 LONG = st.sampled_from(HOSTILE).map(lambda letter: letter * (64 // len(letter.encode())))
@@ -320,6 +338,30 @@ def test_of_many_problems_those_are_told_that_keep_a_host_from_being_in_step() -
     assert max(OUT_OF_STEP) > "b"
     read = detail.decode(detail.encode(Document(problems=(*CODES, max(OUT_OF_STEP)))))
     assert max(OUT_OF_STEP) in (read.problems or ())
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        ["8080/tcp", 1, ["10.0.0.1/24"]],  # no network
+        ["8080/tcp", 1, ["10.0.0.0/24"] * (MAX_NETWORKS + 1)],
+        ["8080/tcp", 1, "10.0.0.0/24"],
+        ["8080/tcp", 1, [5]],
+        ["8080/tcp", 0, None],
+        ["99999/tcp", 1, None],
+        ["$(reboot)/tcp", 1, []],
+        ["8080/tcp", 1],
+        "8080/tcp",
+    ],
+)
+def test_where_it_hurts_is_read_whole_or_not_at_all(bad: object) -> None:
+    """Of networks that are left out a line would say that everybody is to be let in."""
+    good = ["53/udp", 2, ["10.0.0.0/24"]]
+    raw = {"hurts": {"ports": 2, "sources": 3, "at": [bad, good]}}
+    read = detail.decode(json.dumps(raw).encode())
+    assert read.hurts == Hurts(
+        ports=2, sources=3, at=(Hurt(port="53/udp", sources=2, networks=("10.0.0.0/24",)),)
+    )
 
 
 def test_what_another_host_says_is_no_free_text() -> None:

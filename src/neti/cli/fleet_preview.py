@@ -1,0 +1,116 @@
+"""``neti fleet preview``: what enforcing would break, in every host at once."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import click
+
+from neti.cli.common import (
+    config_option,
+    fleet_seen,
+    nothing_collected,
+    refuse_unknown_site,
+    settings_in_force,
+)
+from neti.cli.fleet_asked import for_operators, key_asked, labels_asked
+from neti.cli.fleet_fresh import say_anew
+from neti.cli.output import json_option, print_json, say
+from neti.errors import NetiError
+from neti.fleet.selecting import Choice
+from neti.model.document import plain
+from neti.oneshot.fleet_preview import Tier, tiers
+from neti.words import counted, some
+
+_FEW: Final = 5
+
+
+@click.command()
+@config_option
+@json_option
+@click.option(
+    "--by",
+    metavar="LABEL",
+    callback=key_asked,
+    help="One part for each value of a label; or by site, stage or version.",
+)
+@click.option("--site", help="Only hosts of this site.")
+@click.option(
+    "--where",
+    multiple=True,
+    metavar="LABEL=VALUE",
+    callback=labels_asked,
+    help="Only hosts with this label (labels in neti.yml). Repeatable.",
+)
+@click.option("--fresh", is_flag=True, help="First ask every host to say anew. See neti fleet.")
+def preview(
+    config: Path,
+    as_json: bool,
+    by: str | None,
+    site: str | None,
+    where: tuple[tuple[str, str], ...],
+    fresh: bool,
+) -> None:
+    """Show what enforcing would break in the whole fleet.
+
+    For each port that is in use and that no rule lets in: on which hosts, and from how many
+    sources; and one open_ports that keeps all of it, to be added to what these hosts have. Each
+    host names the twelve ports that matter most, as it last wrote them, within ten minutes; 'neti
+    preview' there shows who comes. A host that does not say, or is away, is named.
+
+    \b
+    Examples:
+      neti fleet preview --by tier
+      neti fleet preview --where tier=db --fresh
+    """
+    settings = settings_in_force(config)
+    click.get_current_context().with_resource(nothing_collected())
+    if fresh:
+        say_anew(settings)
+    seen = fleet_seen(settings)
+    if seen.unanswered is not None:
+        raise NetiError(
+            "what hosts say of themselves stands in the registry, which does not answer\n"
+            "→ 'neti preview' on each host shows its own part"
+        )
+    rows = seen.rows()
+    refuse_unknown_site(site, [*settings.sites, *(row["site"] for row in rows)])
+    choice = Choice(site=site, where=where)
+    found = tiers(seen, rows, choice, by)
+    away = [row["id"] for row in seen.away if row["state"] != "never seen"]
+    if (said := for_operators(rows, in_part=seen.in_part)) is not None:
+        say(f"neti: {said}", err=True)
+    if as_json:
+        print_json({"by": by, "parts": plain(found), "away": away})
+        return
+    for one in found:
+        say(*_lines(one, by))
+    if not found:
+        say("nobody is registered of whom this is asked")
+    if away:
+        say(f"not registered, so nothing is known of: {some(away, _FEW)}")
+
+
+def _lines(tier: Tier, by: str | None) -> Iterator[str]:
+    found = tier.lost
+    stages = ", ".join(f"{count} {stage}" for stage, count in tier.stages.items())
+    name = f"{by}={tier.value or '(none)'}  " if by is not None else ""
+    yield f"{name}{counted(found.hosts, 'host')}: {stages}"
+    for port in found.ports:
+        on, sources = counted(len(port.hosts), "host"), counted(port.sources, "source")
+        yield f"  {port.port:<11} on {on}, from {sources}: {some(port.hosts, _FEW)}"
+    lines = [port.line for port in found.ports if port.line is not None]
+    if lines:
+        yield "  open_ports:"
+        yield from (f"    - {line}" for line in lines)
+    if wider := [port.port for port in found.ports if port.line is not None and port.wider]:
+        yield f"  more than came is let in by the lines for {some(wider)}"
+    if none := [port.port for port in found.ports if port.line is None]:
+        yield f"  not for open_ports: {some(none)}: 'neti preview' there says why"
+    for host_id, more in found.cut.items():
+        yield f"  {counted(more, 'more port')} on {host_id}: 'neti preview' there"
+    if found.silent:
+        silent = counted(len(found.silent), "host does", "hosts do")
+        yield f"  {silent} not say: {some(found.silent)}"
+    elif not found.ports and not found.cut:
+        yield "  nothing that is in use would be shut"

@@ -1,0 +1,87 @@
+"""What of a host's document says where a trial would hurt. Its writer and its reader. Pure.
+
+Must never do: raise because of what another host wrote, or say of a part of the networks that they
+are all, because none means everybody.
+"""
+
+import re
+from dataclasses import astuple, dataclass
+from typing import Any, Final
+
+from neti.model.addresses import is_network
+
+MAX_HURTS: Final = 12
+MAX_NETWORKS: Final = 4  # of each
+_PORT: Final = re.compile(r"[0-9]{1,5}/[a-z]{1,8}", re.ASCII)
+_MOST_CIDR: Final = 43  # 39 characters of IPv6, and the length
+_MANY: Final = 1 << 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hurt:
+    """A port that a trial would shut, and that is in use. ``port``: as "5432/tcp"; ``sources``: how
+    many; ``networks``: who would have to be let in, as CIDRs; none: everybody; None: that is not
+    for open_ports to do."""
+
+    port: str
+    sources: int
+    networks: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hurts:
+    """What a trial would shut that is in use, as ``neti preview`` has it: on how many ports, from
+    how many sources. ``at``: the ``MAX_HURTS`` of these ports that matter most, or as many as have
+    room."""
+
+    ports: int
+    sources: int
+    at: tuple[Hurt, ...] = ()
+
+    def plain(self) -> dict[str, Any]:
+        """For JSON."""
+        at = [astuple(one) for one in self.at]
+        return {"ports": self.ports, "sources": self.sources, **({"at": at} if at else {})}
+
+
+def read_hurts(value: object) -> Hurts | None:
+    """As ``plain`` wrote it; None: it cannot be understood."""
+    if not isinstance(value, dict):
+        return None
+    ports, sources = (_count(value.get(key), 0) for key in ("ports", "sources"))
+    if ports is None or sources is None:
+        return None
+    named = value.get("at")
+    at = map(_hurt, named[:MAX_HURTS] if isinstance(named, list) else ())
+    return Hurts(ports=ports, sources=sources, at=tuple(one for one in at if one is not None))
+
+
+def port_of(value: object) -> str:
+    """As "5432/tcp"; empty: it is none."""
+    if not isinstance(value, str) or _PORT.fullmatch(value) is None:
+        return ""
+    return value if int(value.partition("/")[0]) <= 65_535 else ""
+
+
+def _hurt(value: object) -> Hurt | None:
+    if not isinstance(value, list) or len(value) != len(Hurt.__slots__):
+        return None
+    port, sources, networks = port_of(value[0]), _count(value[1], 1), value[2]
+    if not port or sources is None or not (networks is None or _are_networks(networks)):
+        return None
+    named = None if networks is None else tuple(networks)
+    return Hurt(port=port, sources=sources, networks=named)
+
+
+def _are_networks(value: object) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) <= MAX_NETWORKS
+        and all(
+            isinstance(one, str) and len(one) <= _MOST_CIDR and is_network(one) for one in value
+        )
+    )
+
+
+def _count(value: object, least: int) -> int | None:
+    return value if type(value) is int and least <= value <= _MANY else None

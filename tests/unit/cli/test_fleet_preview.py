@@ -1,0 +1,89 @@
+"""``neti fleet preview``: tier by tier, and nobody is passed over."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from neti.cli import cli
+from neti.model import Member, entry
+from neti.registry import detail
+from neti.registry.detail import Document
+from neti.registry.embedded.registry import EmbeddedRegistry
+from neti.registry.hurts import Hurt, Hurts
+
+Neti = Callable[..., Result]
+
+
+@pytest.fixture(name="neti")
+def _neti(tmp_path: Path) -> Iterator[Neti]:
+    now = int(time.time())
+    postgres = Hurt(port="5432/tcp", sources=3, networks=("10.0.9.0/24",))
+    documents = {
+        "db-1": Document(hurts=Hurts(ports=1, sources=3, at=(postgres,)), written=now),
+        "db-2": Document(hurts=Hurts(ports=4, sources=7, at=(postgres,)), written=now),
+        "db-3": Document(hurts=Hurts(ports=1, sources=3, at=(postgres,)), written=now - 3600),
+        "web-1": Document(hurts=Hurts(ports=0, sources=0), written=now),
+    }
+    (tmp_path / "neti.yml").write_text(
+        f"overlay_subnet: 192.168.0.0/16\nsites: {{here: {{}}}}\nsite: here\n"
+        f"identity: {{id: me, private: 10.0.0.5}}\ntable_files_path: {tmp_path}/state\n"
+        f"registry: embedded:{tmp_path}/registry.db\n"
+    )
+    opened = []
+    for number, (host_id, document) in enumerate(documents.items(), 1):
+        registry = EmbeddedRegistry(tmp_path / "registry.db", session_seconds=600)
+        opened.append(registry)
+        subnet = IPv4Network("192.168.0.0/16")
+        overlay = registry.acquire(host_id, subnet)
+        private = IPv4Address(f"10.0.0.{number}")
+        member = Member(id=host_id, site="here", private=private, public=None, overlay=overlay)
+        tier = host_id.partition("-")[0]
+        said = replace(document, stage="shadow", labels={"tier": tier})
+        registry.register(
+            host_id=host_id,
+            name=entry.encode(member),
+            data=b"",
+            detail=detail.encode(detail.for_members(said)),
+            report=detail.encode(said),
+        )
+
+    def run(*words: str) -> Result:
+        return CliRunner().invoke(cli, ["fleet", *words, "-c", str(tmp_path / "neti.yml")])
+
+    yield run
+    for registry in opened:
+        registry.close()
+
+
+def test_each_tier_has_its_ports_and_one_thing_to_paste(neti: Neti) -> None:
+    assert neti("preview", "--by", "tier").output.splitlines() == [
+        "tier=db  3 hosts: 3 shadow",
+        "  5432/tcp    on 2 hosts, from 6 sources: db-1, db-2",
+        "  open_ports:",
+        "    - {port: 5432, from: [10.0.9.0/24]}",
+        "  more than came is let in by the lines for 5432/tcp",
+        "  3 more ports on db-2: 'neti preview' there",
+        "  1 host does not say: db-3",
+        "tier=web  1 host: 1 shadow",
+        "  nothing that is in use would be shut",
+    ]
+
+
+def test_a_program_reads_the_same(neti: Neti) -> None:
+    told = json.loads(neti("preview", "--where", "tier=db", "--json").stdout)
+    (part,) = told["parts"]
+    assert part["lost"]["silent"] == ["db-3"]
+    assert part["lost"]["cut"] == {"db-2": 3}
+    assert [one["hosts"] for one in part["lost"]["ports"]] == [["db-1", "db-2"]]
+
+
+def test_an_option_before_the_word_is_not_dropped(neti: Neti) -> None:
+    done = neti("--where", "tier=db", "preview")
+    assert done.exit_code == 2
+    assert "--where: expected behind 'preview'" in done.output
