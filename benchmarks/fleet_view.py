@@ -47,12 +47,13 @@ def main() -> int:
             int(port),
             [
                 node
-                for number, each in enumerate(members)
+                for said, each in zip(map(_said, range(count)), members, strict=True)
                 for node in (
                     (LAYOUT.by_overlay(each.overlay), each.id.encode()),
                     (LAYOUT.by_id(each.id), str(each.overlay).encode()),
                     (LAYOUT.name(entry.encode(each)), b""),
-                    (LAYOUT.agent(each.id), _document(number)),
+                    (LAYOUT.agent(each.id), detail.encode(detail.for_members(said))),
+                    (LAYOUT.report(each.id), detail.encode(said)),
                 )
             ],
             sessions=8,
@@ -72,22 +73,20 @@ def _laid_out(host: str, port: int, nodes: list[tuple[str, bytes]], sessions: in
         swarm.create(nodes, ephemeral=False)
 
 
-def _document(number: int) -> bytes:
-    return detail.encode(
-        Document(
-            name=f"web-{number}",
-            pid=number + 1,
-            version="0.1.0",
-            installed="deb",
-            stage="enforced",
-            problems=("disk",) if number % 50 == 0 else (),
-            encryption="off",
-            member_ports="none",
-            labels={"tier": "db" if number % 3 else "web"},
-            config_read=1_790_000_000,
-            hurts=Hurts(ports=0, sources=0),
-            written=int(time.time()),
-        )
+def _said(number: int) -> Document:
+    return Document(
+        name=f"web-{number}",
+        pid=number + 1,
+        version="0.1.0",
+        installed="deb",
+        stage="enforced",
+        problems=("disk",) if number % 50 == 0 else (),
+        encryption="off",
+        member_ports="none",
+        labels={"tier": "db" if number % 3 else "web"},
+        config_read=1_790_000_000,
+        hurts=Hurts(ports=0, sources=0),
+        written=int(time.time()),
     )
 
 

@@ -73,7 +73,7 @@ def member(host_id: str, number: int, *, overlay: IPv4Address, generation: int =
 
 def register(registry: ZooKeeperRegistry, one: Member) -> str:
     name = entry.encode(one)
-    registry.register(host_id=one.id, name=name, data=b"", detail=b"{}")
+    registry.register(host_id=one.id, name=name, data=b"", detail=b"{}", report=b"{}")
     return name
 
 
@@ -220,14 +220,15 @@ def test_init_closes_what_was_open_says_it_first_and_is_done_after_once(
     planned = chief.plan_init(["CN=other,OU=operators"])
     said = {step.path.removeprefix(prefix) for step in planned.steps}
     assert said == {
-        *("", "/ip-to-id", "/id-to-ip", "/ip-map", "/agents", "/hosts", "/keys", "/fleet"),
-        "/interval",
-        *(f"/ip-to-id/{overlay}", "/id-to-ip/a", f"/ip-map/{name}", "/agents/a", "/hosts/a"),
+        *("", "/ip-to-id", "/id-to-ip", "/ip-map", "/agents", "/reports", "/hosts", "/keys"),
+        *("/fleet", "/interval"),
+        *(f"/ip-to-id/{overlay}", "/id-to-ip/a", f"/ip-map/{name}"),
+        *("/agents/a", "/reports/a", "/hosts/a"),
     }
     assert rights.harmful(rights_of(chief, "id-to-ip/a")), "a plan changes nothing"
     chief.init(planned)
     assert chief.records() == {}, "a record that belongs to nobody is nobody's lock"
-    for path in said - {"/hosts/a", "/agents/a"}:
+    for path in said - {"/hosts/a", "/agents/a", "/reports/a"}:
         acl = rights_of(chief, path.lstrip("/"))
         assert not rights.harmful(acl), path
         assert len(rights.operators(acl)) == 2
@@ -255,14 +256,15 @@ def test_a_host_that_used_tls_while_everything_was_open_registers_again_after_in
     register(host, member("a", 1, overlay=overlay, generation=1))
     host.describe("a", b'{"stage": "shadow"}')
     assert host.inspect(lambda attempt, _: attempt.session_id) == session
-    for path in ("hosts/a", "agents/a"):
+    for path in ("hosts/a", "agents/a", "reports/a"):
         assert rights.owners(rights_of(chief, path)) == ["CN=a,OU=hosts"], path
     for each in (plain, host, chief):
         each.close()
 
 
+@pytest.mark.parametrize("node", ["agents", "reports"])
 def test_a_document_that_its_host_may_not_write_any_more_goes_with_the_session(
-    secure: SecureWorld,
+    secure: SecureWorld, node: str
 ) -> None:
     """As an ``init`` of an earlier version leaves it."""
     host, chief = secure.open_as("host-a"), secure.open_as("operator-chief")
@@ -270,19 +272,19 @@ def test_a_document_that_its_host_may_not_write_any_more_goes_with_the_session(
 
     def close_document() -> None:
         acl = rights.closed(["CN=chief,OU=operators"], members=rights.READ)
-        answer = send(chief, lambda root: SetACL(f"{root}/agents/a", acl, -1))
+        answer = send(chief, lambda root: SetACL(f"{root}/{node}/a", acl, -1))
         assert not isinstance(answer, Exception)
 
     register(host, member("a", 1, overlay=overlay))
     close_document()
     register(host, member("a", 1, overlay=overlay, generation=1))
-    assert rights.owners(rights_of(chief, "agents/a")) == ["CN=a,OU=hosts"]
+    assert rights.owners(rights_of(chief, f"{node}/a")) == ["CN=a,OU=hosts"]
 
     close_document()
     with pytest.raises(RegistryError, match="register it first"):
-        host.describe("a", b"{}")
+        host.describe("a", b"{}", b"{}")
     register(host, member("a", 1, overlay=overlay, generation=2))
-    assert rights.owners(rights_of(chief, "agents/a")) == ["CN=a,OU=hosts"]
+    assert rights.owners(rights_of(chief, f"{node}/a")) == ["CN=a,OU=hosts"]
 
 
 # --- claims of others ---
@@ -438,7 +440,7 @@ def test_an_open_door_and_too_few_connections_are_found(
     assert told["code"] == 1
     text = "\n".join(faults(told))
     assert f"127.0.0.1:{two_doors.plain_port}: a plain port is open" in text
-    assert f"{prefix}: 10 nodes can be written or emptied by anyone" in text
+    assert f"{prefix}: 11 nodes can be written or emptied by anyone" in text
     assert "maxClientCnxns is 60" in "\n".join(faults(told, "warning"))
     assert "1 lease is of hosts that are not registered" in "\n".join(faults(told, "note"))
     told = check(two_doors, tmp_path, prefix, plain=True)
