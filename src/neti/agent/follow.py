@@ -18,6 +18,7 @@ from neti.agent.fleet_release import FleetRelease
 from neti.agent.journal import Journal
 from neti.agent.proving import Proving
 from neti.agent.registration import Registration
+from neti.agent.retiring import Retiring
 from neti.agent.revoked_keys import RevokedKeys
 from neti.agent.strictness import Strictness
 from neti.agent.told import Answers
@@ -71,6 +72,7 @@ class Following:
         self._strictness = Strictness(core)
         self.revoked_keys = RevokedKeys(core)
         self._drained = DrainedGateways(core)
+        self._retiring = Retiring(core, registration)
         self._word_first = WordFirst(
             self._take_in,
             self._strictness.take,
@@ -252,6 +254,8 @@ class Following:
                 self._registration.describing.heard(value)
             case "drained":
                 self._drained.take(value)
+            case "retired":
+                self._retiring.take(value)
             case "groups":
                 core.grouping.take(value, self._origin.fleet if self._origin else "")
             case "names":

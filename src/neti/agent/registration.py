@@ -20,10 +20,12 @@ from neti.agent.rotating import Rotating
 from neti.agent.worker import Job
 from neti.control.server import Request
 from neti.errors import IdentityHeld, KeyTaken, NameTaken, NetiError, OtherOwner
+from neti.fleet.attendance import moment
 from neti.model import Member, entry
 from neti.model.entry import MAX_NAME_BYTES
 from neti.registry import AgentRegistry, HostRead
-from neti.text import printable
+from neti.registry.retired import Retired
+from neti.text import command, printable
 
 _LEASE: Final = "lease "
 _LATER: Final = "→ run 'neti leave' again once 'neti status' says that the registry is in step"
@@ -46,6 +48,8 @@ class Registration:
         self._once_more = False  # register again when that is over
         self._move_said = False  # an operator moved a lease, to this host or away from it
         self._former_overlay: IPv4Address | None = None  # of this run, if it has changed
+        self._retired: Retired | None = None  # by operators: this host leaves, and stays out
+        self._going = False  # because of that
         self._held_since: float | None = None  # somebody else holds this id since then
         self._replacing: str | None = None  # our own former name, which is to vanish
         self._asked: str | None = None  # the name that we asked to register last
@@ -65,6 +69,9 @@ class Registration:
     def register(self) -> None:
         core = self._core
         if not core.in_step.fresh or self.leaving:
+            return
+        if self._retired is not None:
+            self._go()
             return
         if wait := self._endings.wait(core.now()):
             core.soon("register", wait)
@@ -125,7 +132,9 @@ class Registration:
         if self._once_more and not self._underway:
             self._once_more = False
             self._core.soon("register")
-        if self.leaving is not None and not self._underway:
+        if self._retired is not None and self.leaving is None:
+            self._go()
+        elif self.leaving is not None and not self._underway:
             self._say_goodbye()
 
     def _replaced(self, name: str) -> str | None:
@@ -225,7 +234,8 @@ class Registration:
 
     def entry_vanished(self, name: str) -> None:
         self.impostors.vanished(name)
-        if name == self.entry and name != self._replacing and self.leaving is None:
+        leaves = self._going or self.leaving is not None
+        if name == self.entry and name != self._replacing and not leaves:
             log.warning("own_entry_vanished", entry=name)
             self.entry = None
             self._core.soon("register")
@@ -276,6 +286,35 @@ class Registration:
 
     # --- going ---
 
+    def retire(self, word: Retired | None) -> None:
+        """Operators took this host out of the fleet; None: they did not, or not any more."""
+        core, before = self._core, self._retired
+        if word == before:
+            return
+        self._retired = word
+        if word is None:
+            core.problems.clear("registration")
+        else:
+            by = f" ({word.by})" if word.by else ""
+            sentence = (
+                f"an operator took this host out of the fleet at {moment(word.at)}{by}, so it does "
+                f"not register: {command('neti retire --back', core.host.id)} ends that"
+            )
+            core.problems.set("registration", sentence)
+            log.warning("retired", what=sentence)
+        core.soon("register")
+
+    def _go(self) -> None:
+        """As by 'neti leave', where this host is registered, by an earlier run of its agent too."""
+        core, earlier = self._core, self._core.disk.itself.entry
+        if self._underway or self._going:
+            return
+        if self.entry is None and earlier is not None and core.members.fleet.stands(earlier):
+            self.entry = earlier
+        if self.entry is not None:
+            self._going = True
+            self._say_goodbye()
+
     def leave(self, request: Request) -> None:
         core = self._core
         if self.leaving is not None:
@@ -322,6 +361,11 @@ class Registration:
                 f"{error}\n{_LATER}"
             )
         self.leaving = None
+        if self._going:
+            self._going = False
+            log.warning("not_left", what=str(error))
+            self._core.timers.retry("register", self._core.now())
+            return
         # It may have come about, or half of it, or the session may have ended meanwhile.
         self._core.soon("register")
 

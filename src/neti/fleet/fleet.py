@@ -208,6 +208,7 @@ class Fleet(Known):
         """Take over from another fleet which hosts are gone, and which entries it refuses because
         of that."""
         self._leaving.remember_gone(before.gone)
+        self._leaving.retired = before._leaving.retired
         self._vouching.begin_like(before._vouching)
         for name, why in before.ghosts.items():
             self._roster.refuse(name, why)
@@ -312,6 +313,10 @@ class Fleet(Known):
         """These lost members may go: those that are held now, the others when their time is over,
         without asking the guard. A member that returns, and is lost again, is like any other."""
         self._settle(self._leaving.let_pass(ids))
+
+    def retire(self, ids: frozenset[str]) -> None:
+        """Operators took these hosts, and no others, out of the fleet: see ``Leaving.retire``."""
+        self._settle(self._leaving.retire(ids))
 
     # --- within ---
 

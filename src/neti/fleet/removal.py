@@ -48,6 +48,7 @@ class Leaving:
         self._guard = guard
         self._hold_seconds = hold_seconds
         self._returning: Collection[str] = ()
+        self.retired: frozenset[str] = frozenset()  # operators took these hosts out
         # Of hosts that were removed: the generation of their last entry, the latest last.
         self.gone: dict[str, int] = {}
         self._new_gone: dict[str, int] = {}
@@ -112,7 +113,10 @@ class Leaving:
         guard, passing = self._guard, self._absences.passing
         if guard is None:
             return self._remove(ids)
-        touched = self._remove([i for i in ids if i in passing]) if passing else set()
+        touched: set[str] = set()
+        if passing or self.retired:
+            known = {*passing, *(self.retired & self._absences.lost.keys())}
+            touched = self._remove([i for i in ids if i in known])
         by_site: dict[str, list[str]] = {}
         for host_id in ids:
             if host_id not in self._absences:
@@ -135,8 +139,8 @@ class Leaving:
         others."""
         absences, members = self._absences, self._standing.members
         old = absences.held_before(now, guard)
-        if absences.passing:  # an operator knows about these
-            old |= set(absences.passing)
+        if absences.passing or self.retired:  # an operator knows about these
+            old |= {*absences.passing, *(self.retired & absences.lost.keys())}
         fleet = members.keys() - old if old else members
         absent: Collection[str] = absences.lost.keys() - old if old else absences.lost.keys()
         if self._returning:  # these only have another entry in the same list
@@ -160,6 +164,14 @@ class Leaving:
         their time is over, whatever else is gone by then."""
         self._absences.let_pass(i for i in ids if i in self._absences)
         return self.release(ids)
+
+    def retire(self, ids: frozenset[str]) -> set[str]:
+        """Operators took these hosts out of the fleet, and no others: whoever of them goes, goes
+        without asking the guard, and does not count for others. Held ones go at once, unless
+        because the registry is in doubt: an older copy of it holds an older word."""
+        self.retired = ids
+        holds = self._absences.holds
+        return self._remove([i for i in ids & holds.keys() if not holds[i].doubt])
 
     def without_lease(self, ids: Iterable[str]) -> set[str]:
         """Remove those of these that are lost, and whose overlay address is not theirs any more."""

@@ -23,9 +23,18 @@ from neti.registry.revoked import RevokedKey
 
 # ``release``: hosts that are gone for good, see ``neti.registry.release``; ``strict``: whether only
 # entries that their hosts' records name are believed; ``revoked``, ``drained``, ``groups``,
-# ``names``: see the modules of these names.
+# ``names``, ``retired``: see the modules of these names.
 SettingName = Literal[
-    "interval", "maxchange", "release", "strict", "revoked", "drained", "groups", "names", "asked"
+    "interval",
+    "maxchange",
+    "release",
+    "strict",
+    "revoked",
+    "drained",
+    "groups",
+    "names",
+    "asked",
+    "retired",
 ]
 SettingEdit = Callable[[bytes | None], bytes | None]
 SETTING_NAMES: Final[tuple[SettingName, ...]] = get_args(SettingName)

@@ -25,7 +25,7 @@ from neti.text import json_document, printable
 FORMAT: Final = 1
 KIND: Final = "neti registry export"
 MAX_BYTES: Final = 64 * 1024 * 1024
-# Not ``release``, ``drained`` and ``asked``: they are about what was so on one day.
+# Not ``release``, ``drained``, ``asked`` and ``retired``: they are about what was so on one day.
 SETTINGS: Final[tuple[SettingName, ...]] = (
     "interval",
     "maxchange",

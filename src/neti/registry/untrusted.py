@@ -20,6 +20,7 @@ _MAX_SETTING_BYTES: Final[Mapping[SettingName, int]] = {
     "drained": 65_536,
     "groups": 65_536,
     "names": 65_536,
+    "retired": 65_536,
 }
 _MAX_NUMBER_BYTES: Final = 64
 

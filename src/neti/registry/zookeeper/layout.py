@@ -16,6 +16,7 @@
     PREFIX/groups               groups of members, see ``neti.registry.groups``
     PREFIX/names                names of hosts, see ``neti.registry.names``
     PREFIX/asked                when operators last asked every host for its document
+    PREFIX/retired              hosts that operators took out of the fleet
     PREFIX/fleet                a random name, made with the tree: after a wipe there is another
 
 Must never do: turn text into a path that could leave its parent.
@@ -58,6 +59,7 @@ class Layout:
     groups: str
     names: str
     asked: str
+    retired: str
     fleet: str
 
     @property
@@ -98,6 +100,7 @@ class Layout:
             groups=path("groups"),
             names=path("names"),
             asked=path("asked"),
+            retired=path("retired"),
             fleet=path("fleet"),
         )
 
@@ -112,6 +115,7 @@ class Layout:
             self.groups: "groups",
             self.names: "names",
             self.asked: "asked",
+            self.retired: "retired",
         }
 
     def setting(self, setting: SettingName) -> str:
