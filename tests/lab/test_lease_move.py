@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import signal
 import socket
 import subprocess
 import time
@@ -179,3 +180,37 @@ def test_a_forced_move_ends_connections_to_the_old_host_and_gives_it_another_add
     with contextlib.suppress(json.JSONDecodeError):
         status = json.loads(agents.neti(moving, old, "status", "--json", state=lab).stdout)
         assert status["registered"]
+
+
+@pytest.mark.parametrize("dead", [False, True], ids=["alive", "dead"])
+def test_one_command_takes_the_old_host_out_and_gives_its_address_away(
+    lab: LabState, moving: LabPlan, dead: bool
+) -> None:
+    client, old, new, far = moving.hosts
+    address = {h.name: neti(moving, lab, h, "overlay-ip", "--wait", "20") for h in moving.hosts}
+    service = address[old.name]
+    for caller in (client, far):
+        eventually(partial(is_answered_by, moving, caller, service, old.name))
+    if dead:
+        agents.send(old, signal.SIGKILL, state=lab)
+    begun = time.monotonic()
+    said = neti(moving, lab, client, "lease", "move", old.name, new.name, "--take-out", "--yes")
+    print(f"{time.monotonic() - begun:.2f} s\n{said}")
+    assert f"{new.name} has registered with it" in said
+    assert f"{old.name} is out of the fleet" in said
+    for caller in (client, far):
+        eventually(partial(is_answered_by, moving, caller, service, new.name), 5)
+    assert neti(moving, lab, new, "overlay-ip") == service
+    eventually(lambda: answers(moving, client, address[new.name]) is None)
+    # Once more: nothing is moved twice.
+    neti(moving, lab, client, "lease", "move", old.name, new.name, "--take-out", "--yes")
+    assert neti(moving, lab, new, "overlay-ip") == service
+    assert answers(moving, client, service) == new.name
+    # It stays out when its agent starts again, and is back when an operator says so.
+    agents.start(moving, [old], state=lab)
+    out = "took this host out of the fleet"
+    eventually(lambda: out in agents.neti(moving, old, "status", state=lab).stdout)
+    neti(moving, lab, client, "retire", "--back", old.name)
+    eventually(lambda: neti(moving, lab, old, "overlay-ip", "--wait", "5") != service)
+    other = neti(moving, lab, old, "overlay-ip")
+    eventually(partial(is_answered_by, moving, client, other, old.name))

@@ -119,6 +119,9 @@ class FakeConnections:
             if any(a.packed in addresses for a in (one.source, one.to, one.answers))
         ]
 
+    def opened_by(self, sources: Collection[bytes]) -> list[Tracked]:
+        return [one for one in self.tracked if one.source.packed in sources]
+
     def end_those(self, which: Callable[[Tracked], bool]) -> int:
         before = len(self.tracked)
         self.tracked = [one for one in self.tracked if not which(one)]

@@ -45,6 +45,7 @@ def answer(agent: "Agent", request: Request) -> None:
         ),
         "verified": agent.verifying.told,
         "leftovers": lambda r: leftover_log.answer(core, agent.leftovers, r),
+        "callers": agent.calling.answer,
         "open": agent.opening.open,
         "close": agent.opening.close,
         "opened": agent.opening.opened,

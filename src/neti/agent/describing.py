@@ -13,7 +13,7 @@ from neti.agent.core import Core
 from neti.agent.itself import said_of_itself
 from neti.fleet.pace import asked_within
 from neti.registry.asked import to_verify
-from neti.registry.detail import Document, Left, Verified, encode, for_members
+from neti.registry.detail import CallsSeen, Document, Left, Verified, encode, for_members
 from neti.registry.hurts import Hurts
 
 _EVERY: Final = 10.0  # seconds between looks whether what was told is still true
@@ -43,10 +43,14 @@ class Describing:
         self._asked: bytes | None = _NOTHING_HEARD
         self._config: tuple[bytes, int] | None = None
         self._left: tuple[tuple[Left, ...] | None, int] = None, 0
+        self._calls: CallsSeen | None = None
+        self.calls: Callable[[], CallsSeen | None] = lambda: None
         self.hurts: Callable[[], Hurts | None] = lambda: None
         self.left: Callable[[], tuple[tuple[Left, ...] | None, int]] = lambda: (None, 0)
         self.verified: Callable[[], Verified | None] = lambda: None
         self.to_verify: Callable[[str], None] = lambda _word: None
+        self._left_since: int | None = None
+        self.left_since: Callable[[], int | None] = lambda: None
 
     def documents(self) -> tuple[bytes, bytes]:
         """As of now: what every member may read, and the report. The caller must write them."""
@@ -64,6 +68,8 @@ class Describing:
             left=left,
             left_more=more or None,
             verified=self.verified(),
+            left_since=self._left_since,
+            calls=self._calls,
             written=written,
         )
         return encode(for_members(said)), encode(said)
@@ -112,6 +118,7 @@ class Describing:
         core.soon("describe", _EVERY)
         if now >= self._anew:
             self._hurts, self._left, self._looked = self.hurts(), self.left(), True
+            self._calls, self._left_since = self.calls(), self.left_since()
             self.describe()
         elif not self._differs():
             self._due = None

@@ -19,6 +19,7 @@ from neti.agent.roads import Roads
 from neti.agent.tracked import Tracked
 from neti.errors import DataplaneError, StructureRefused, ToldOtherwise
 from neti.model.groups import MemberPorts
+from neti.monitoring.arrivals import Calls
 from neti.ruleset.enforce import OFF
 from neti.ruleset.objects import Structure
 from neti.ruleset.policy import structure
@@ -53,6 +54,7 @@ class Kernel:
         self.others = OtherPrograms(core)
         self.tracked = Tracked(core, self.failed)
         self.tracking = Tracking(core.out.conntrack_limit, core.problems)
+        self.calls = Calls()
         self.applies = 0
 
     # --- wishes into the kernel ---
@@ -342,12 +344,15 @@ class Kernel:
         core = self._core
         core.soon("arrivals", _ARRIVALS_EVERY)
         if core.down.now:
+            self.calls.stop()
             return
         try:
             counted = core.out.reconciler.counters()
         except DataplaneError:
             return  # the problems say what is wrong with the kernel
         self.network.arrived(counted)
+        if "asked" in counted:
+            self.calls.look(counted["asked"], core.since())
         self.network.relayed(counted if core.members.gateways.is_gateway else {})
 
     # --- down and up ---

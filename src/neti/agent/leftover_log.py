@@ -99,6 +99,10 @@ class LeftoverLog:
         )
         return told, len(ranked) - len(told)
 
+    def since(self) -> int:
+        """From when on it is recorded, Unix seconds."""
+        return int(self.steady.shown(self.account.since))
+
     def tick(self) -> None:
         """A look, and a write when one is due. Raises StateError."""
         self.sample()

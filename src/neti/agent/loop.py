@@ -13,6 +13,7 @@ from ipaddress import IPv4Address
 from typing import Any, Final
 
 from neti.agent import commands, jobs, leftover_log, status
+from neti.agent.calling import Calling
 from neti.agent.core import Core, Outside
 from neti.agent.faults import Faults
 from neti.agent.follow import Following
@@ -107,7 +108,9 @@ class Agent:
         evidence = shadow if shadow is not None else ShadowEvidence(core, self.shadow)
         describing = self.registration.describing
         describing.hurts = lambda: hurting(core, self.shadow)
-        describing.left = self.leftovers.latest
+        describing.left, describing.left_since = self.leftovers.latest, self.leftovers.since
+        self.calling = Calling(core, self.kernel.calls)
+        describing.calls = self.calling.told
         self.verifying = Verifying(core, self._seen_from_here, describing.describe)
         describing.verified = lambda: self.verifying.last
         describing.to_verify = self.verifying.asked

@@ -18,6 +18,7 @@ from neti.cli.common import (
 )
 from neti.cli.ending import if_interrupted
 from neti.cli.lease_gc import gc
+from neti.cli.lease_move import move
 from neti.cli.menu import Group
 from neti.cli.output import consent, explain, print_json, say
 from neti.cli.watching import watchable
@@ -26,8 +27,8 @@ from neti.errors import NetiError, RegistryUnavailable
 from neti.host import caller
 from neti.model.settings import Settings
 from neti.oneshot.fleet_release import tell_everybody
-from neti.oneshot.grouping import heirs, heirs_of_moved, left_behind
-from neti.oneshot.registered import heard_of, leases, registered_of
+from neti.oneshot.grouping import heirs
+from neti.oneshot.registered import leases, registered_of
 from neti.registry import OperatorRegistry
 from neti.registry.leases import DamagedLease
 from neti.words import counted, some
@@ -39,6 +40,7 @@ def lease() -> None:
 
 
 lease.add_command(gc)
+lease.add_command(move)
 
 
 @lease.command("list")
@@ -177,77 +179,3 @@ def _tell_those_who_are_away(
     except NetiError as error:
         them = some(list(host_ids))
         explain(f"agents that are offline now may go on keeping {them}: {error}")
-
-
-@lease.command()
-@click.argument("old", metavar="OLD")
-@click.argument("new", metavar="NEW")
-@config_option
-@json_option
-@click.option("--force", is_flag=True, help="Even if OLD is registered: OLD gets another address.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@if_interrupted("the lease may or may not have moved\n→ neti lease list")
-def move(old: str, new: str, config: Path, as_json: bool, force: bool, yes: bool) -> None:
-    """Give a retired host's overlay address to its replacement.
-
-    In one step. Clients need no change: peers send traffic for the address to NEW as soon as NEW's
-    agent has registered with it, which it does by itself. NEW's previous address becomes free.
-    Refused while OLD is registered. If nobody has heard of NEW, it may be misspelt, so this asks
-    first; without a terminal it needs --yes. The lease belongs to the certificate that NEW's record
-    belongs to; admit NEW first where it was never here. Groups go by ids: those of OLD that NEW is
-    not in are named. Where admission is off, and OLD has no record that stays, it asks first if a
-    group may have a line for OLD, because whoever registers under it next is in there.
-
-    \b
-    Example:
-      neti lease move db-old db-new
-    """
-    settings = load(config)
-    with registry_of(settings) as registry:
-        if new not in heard_of(settings, registry, [new]):
-            consent(
-                f"{new} is not registered, holds no lease and was not admitted. Give it the "
-                f"address of {old} all the same?",
-                yes=yes,
-            )
-        named = heirs_of_moved(settings, registry, old, time.time())
-        if (risk := named.risk(old)) is not None:
-            consent(
-                f"{old} would be nobody's without its lease: {risk}. Move it all the same?", yes=yes
-            )
-        overlay, former = registry.move(old, new, force=force)
-        behind = _left_behind(registry, old, new)
-    caller.note("lease move", overlay=overlay, old=old, new=new, freed=former, force=force)
-    if as_json:
-        freed = str(former) if former is not None else None
-        print_json(
-            {
-                "overlay": str(overlay),
-                "from": old,
-                "to": new,
-                "freed": freed,
-                "not_in": behind,
-                "still_in": named.still_in(old),
-            }
-        )
-        return
-    say(f"{overlay} now belongs to {new}, no longer to {old}")
-    if former is not None:
-        say(f"{former}, which {new} had before, is free")
-    for name in behind:
-        say(
-            f"group {name} has a line for {old} and none for {new}: what is open to that "
-            f"group alone is not open to {new}",
-            f"→ neti group add {name} {new}",
-        )
-    if named.by_certificate:
-        say(*named.left(old))
-
-
-def _left_behind(registry: OperatorRegistry, old: str, new: str) -> tuple[str, ...]:
-    """The lease is moved already, whatever comes of this."""
-    try:
-        return left_behind(registry, old, new, time.time())
-    except NetiError as error:
-        explain(f"whether {new} is in the groups of {old} is not known: {error}")
-        return ()

@@ -20,7 +20,7 @@ RUN: Final = Path(os.environ.get("NETI_RUN") or USUAL_RUN)  # another one for te
 ANSWER_SECONDS: Final = 30.0  # that the loop has for one request
 # These change nothing.
 LOOKS: Final = frozenset(
-    {"status", "members", "metrics", "preview", "explain", "explain_many", "opened"}
+    {"status", "members", "metrics", "preview", "callers", "explain", "explain_many", "opened"}
 )
 WITHOUT_IT: Final = (
     "→ systemctl restart neti\n"

@@ -25,7 +25,7 @@ from neti.fleet.naming import (
 from neti.model import Member
 from neti.model.addresses import dotted
 from neti.model.labels import in_words
-from neti.registry.detail import Document, Left, Order
+from neti.registry.detail import CallsSeen, Document, Left, Order
 from neti.registry.hurts import Hurt, Hurts
 from neti.text import csv_cell, hosts_line, inventory_value, plain_name
 from neti.text import label as metric_label
@@ -88,6 +88,8 @@ def said_of_itself(told: Document) -> Row:
         "hurts": _hurts(told.hurts),
         # Whom it calls by real addresses, the latest first; None: it does not say.
         "left": [_flat(one) for one in told.left] if told.left is not None else None,
+        # When a member last called it, since when that is watched, and how many are connected.
+        "calls": _flat(told.calls),
         "written": told.written,
     }
 
@@ -96,7 +98,7 @@ def _hurts(told: Hurts | None) -> Row | None:
     return None if told is None else {**(_flat(told) or {}), "at": list(map(_flat, told.at))}
 
 
-def _flat(part: Order | Hurts | Hurt | Left | None) -> Row | None:
+def _flat(part: Order | Hurts | Hurt | Left | CallsSeen | None) -> Row | None:
     """As ``asdict``, in a fifth of the time: these hold nothing that would have to be copied."""
     return None if part is None else {name: getattr(part, name) for name in part.__slots__}
 

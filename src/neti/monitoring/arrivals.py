@@ -40,3 +40,25 @@ class Arrivals:
         if more >= _ENOUGH:
             self.get_in = came >= _ALL * more
             self._asked, self._arrived = asked, arrived
+
+
+@dataclass(slots=True)
+class Calls:
+    """When a member last began a connection to this host, by the counter of the first packets that
+    are let in. ``since``: from when on that is watched; None: it is not. Steady seconds."""
+
+    since: float | None = None
+    last: float | None = None
+    _counted: int = 0
+
+    def look(self, asked: int, now: float) -> None:
+        """The counter as it stands. One that is lower than before began at zero meanwhile."""
+        if self.since is None:
+            self.since, self.last = now, None  # what was counted before may be of any time
+        elif asked > self._counted or 0 < asked < self._counted:
+            self.last = now
+        self._counted = asked
+
+    def stop(self) -> None:
+        """Neti's rules are not in the kernel, so nothing is counted."""
+        self.since = self.last = None

@@ -53,6 +53,17 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CallsSeen:
+    """``since``: from when on it is watched whether members call the host; ``last``: when one last
+    began a connection; None: none has since. Unix seconds. ``open``: how many connections of
+    members were open when the document was written; None: that is not known."""
+
+    since: int
+    last: int | None = None
+    open: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Left:
     """Who is still called from there by a real address, as ``neti leftovers`` has it. ``to``: an
     id; ``port``: as "5432/tcp"; ``calls``: new connections; ``last``: the last one, Unix
@@ -90,10 +101,11 @@ class Document:
     "trial" or "in-force"; ``gateways``: see ``gateways_named``; ``openings``: how many ports are
     open there for a time; ``down``: only while it is;
     ``relaxed``: only while its neti.yml asks for more, or for a time; ``left``: the latest
-    ``MAX_LEFT``; ``left_more``: how many there are besides; ``verified``: None until somebody does
-    in this run of the agent; ``config_read``: when the configuration was read; ``config_unread``:
-    since when the file is another; ``written``: when the document was; all in Unix seconds. What
-    it does not say is empty, or None for the rest."""
+    ``MAX_LEFT``; ``left_more``: how many there are besides; ``left_since``: from when on that
+    is recorded; ``calls``: by members; ``verified``: None until somebody does in this run of the
+    agent; ``config_read``: when the configuration was read; ``config_unread``: since when the file
+    is another; ``written``: when the document was; all in Unix seconds. What it does not say is
+    empty, or None for the rest."""
 
     name: str = ""
     pid: int | None = None
@@ -115,6 +127,8 @@ class Document:
     left: tuple[Left, ...] | None = None
     left_more: int | None = None
     verified: Verified | None = None
+    left_since: int | None = None
+    calls: CallsSeen | None = None
     written: int | None = None
 
 
@@ -175,6 +189,7 @@ def _encoded(document: Document) -> bytes:
         "relaxed": _plain(document.relaxed),
         "hurts": None if document.hurts is None else document.hurts.plain(),
         "verified": None if document.verified is None else asdict(document.verified),
+        "calls": None if document.calls is None else asdict(document.calls),
         "left": None if document.left is None else [astuple(one) for one in document.left],
     }
     said = {
@@ -224,6 +239,8 @@ def decode(raw: bytes) -> Document:
         left=_left(held.get("left")),
         left_more=_number(held.get("left_more"), 1, _MANY),
         verified=_verified(held.get("verified")),
+        left_since=_time(held.get("left_since")),
+        calls=_called(held.get("calls")),
         written=_time(held.get("written")),
     )
 
@@ -273,6 +290,15 @@ def _verified(value: object) -> Verified | None:
     missed = tuple(i for each in named[:MAX_MISSED] if (i := _text(each, HOST_ID)))
     word = _text(value.get("word"), _WORD)
     return Verified(at=at, tried=tried, reached=reached, missed=missed, missed_more=more, word=word)
+
+
+def _called(value: object) -> CallsSeen | None:
+    since = _time(value.get("since")) if isinstance(value, dict) else None
+    if not isinstance(value, dict) or since is None:
+        return None
+    return CallsSeen(
+        since=since, last=_time(value.get("last")), open=_number(value.get("open"), 0, _MANY)
+    )
 
 
 def _left(value: object) -> tuple[Left, ...] | None:

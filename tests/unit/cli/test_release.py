@@ -143,7 +143,7 @@ def test_an_id_that_becomes_nobodys_by_a_move_is_asked_about_first(
 ) -> None:
     """It has no record, and a group has a line for it, or may have one."""
     files = RegistryTLS(ca=tmp_path, cert=tmp_path, key=tmp_path)
-    monkeypatch.setattr("neti.cli.lease.load", lambda p: replace(load(p), registry_tls=files))
+    monkeypatch.setattr("neti.cli.lease_move.load", lambda p: replace(load(p), registry_tls=files))
     groups = encode(Groups({"db": (GroupLine("db-1"),)}, 1)) if readable else b"x"
     registry.edit_setting("groups", lambda _: groups)
     before = registry.lease_of("db-1")

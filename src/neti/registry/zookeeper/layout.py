@@ -8,7 +8,7 @@
     PREFIX/keys/PUBLIC-KEY      the host that published this key first: no other may have it
     PREFIX/agents/HOST-ID       what every member may know of it; ephemeral, watched by nobody
     PREFIX/reports/HOST-ID      the whole document, for operators and the host; ephemeral, as above
-    PREFIX/interval, maxchange  live settings, as are the next seven
+    PREFIX/interval, maxchange  live settings, as are the next eight
     PREFIX/release              which hosts are gone for good, see ``neti.registry.release``
     PREFIX/strict               whether only entries that records name are believed
     PREFIX/revoked              public keys that operators ended, see ``neti.registry.revoked``

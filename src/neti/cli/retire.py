@@ -1,0 +1,229 @@
+"""``neti retire``: hosts out of the fleet, by an operator's word."""
+
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from neti.cli.common import config_option, fleet_seen, json_option, registry_of
+from neti.cli.ending import if_interrupted
+from neti.cli.output import consent, explain, print_json, say
+from neti.cli.ready import drained_lines, drained_of, is_drained, span_asked
+from neti.config import load
+from neti.errors import NetiError
+from neti.fleet.attendance import moment
+from neti.host import caller
+from neti.model.settings import Settings
+from neti.oneshot import retiring
+from neti.oneshot.grouping import heirs
+from neti.oneshot.readiness import id_of
+from neti.oneshot.registered import Seen, registered_of
+from neti.registry import OperatorRegistry
+from neti.words import counted, some
+
+_CUT_OFF = "the hosts may or may not be out\n→ the same command again goes on"
+
+
+@click.command()
+@click.argument("hosts", metavar="[HOST]...", nargs=-1)
+@config_option
+@json_option
+@click.option("--dry-run", is_flag=True, help="Show what would be done; change nothing.")
+@click.option("--anyway", is_flag=True, help="Even if somebody may still call them.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option(
+    "--quiet",
+    default="1h",
+    show_default=True,
+    metavar="SPAN",
+    callback=span_asked,
+    help="For how long nobody must have called, as 'neti drained' has it.",
+)
+@click.option(
+    "--wait",
+    "patience",
+    default="60s",
+    show_default=True,
+    metavar="SPAN",
+    callback=span_asked,
+    help="For the hosts to leave.",
+)
+@click.option(
+    "--release-leases", is_flag=True, help="Give up their overlay addresses too: no way back."
+)
+@click.option("--back", is_flag=True, help="Let these hosts register again.")
+@click.option("--list", "listed", is_flag=True, help="List the hosts that are retired.")
+@if_interrupted(_CUT_OFF)
+def retire(
+    hosts: tuple[str, ...],
+    config: Path,
+    as_json: bool,
+    dry_run: bool,
+    anyway: bool,
+    yes: bool,
+    quiet: float,
+    patience: float,
+    release_leases: bool,
+    back: bool,
+    listed: bool,
+) -> None:
+    """Take hosts out of the fleet, from any machine.
+
+    An operator's word in the registry: each host's agent says goodbye and stops, and does not
+    register when it starts again. However many they are, no guard holds them. A host that does not
+    answer is out as well. Hosts that are not drained ('neti drained') are left alone, unless
+    --anyway. Their leases stay until you give them up, so --back and a start of the agent bring a
+    host back with the address that it had. It may be repeated.
+
+    \b
+    Examples, from an operator's machine:
+      neti retire web-1 web-2 --dry-run
+      neti retire web-1 web-2
+      neti retire --back web-1
+    """
+    if listed == bool(hosts) or (back and (release_leases or anyway)):
+        raise click.UsageError("expected HOST..., or HOST... --back, or --list")
+    settings = load(config)
+    if listed:
+        _list(settings, as_json)
+    elif back:
+        _back(settings, hosts, as_json, dry_run=dry_run)
+    else:
+        asked = _Asked(dry_run, anyway, yes, quiet, patience, release_leases)
+        sys.exit(_retire(settings, fleet_seen(settings), hosts, asked, as_json))
+
+
+class _Asked:
+    def __init__(
+        self,
+        dry_run: bool,
+        anyway: bool,
+        yes: bool,
+        quiet: float,
+        patience: float,
+        release_leases: bool,
+    ) -> None:
+        self.dry_run, self.anyway, self.yes = dry_run, anyway, yes
+        self.quiet, self.patience, self.release_leases = quiet, patience, release_leases
+
+
+def _list(settings: Settings, as_json: bool) -> None:
+    with registry_of(settings) as registry:
+        words = retiring.retired(registry)
+    if as_json:
+        rows = [
+            {"id": i, "at": w.at, "by": w.by, "to": w.to, "overlay": str(w.overlay or "") or None}
+            for i, w in sorted(words.items())
+        ]
+        print_json(rows)
+        return
+    for host_id, word in sorted(words.items()):
+        moved = f", its address {word.overlay} went to {word.to}" if word.to is not None else ""
+        say(f"{host_id}  retired at {moment(word.at)} ({word.by}){moved}")
+    say(f"{counted(len(words), 'host is', 'hosts are')} retired")
+
+
+def _back(settings: Settings, hosts: tuple[str, ...], as_json: bool, *, dry_run: bool) -> None:
+    with registry_of(settings) as registry:
+        known = retiring.retired(registry)
+        if unknown := sorted(set(hosts) - known.keys()):
+            raise NetiError(
+                f"not retired: {some(unknown)}: nothing was changed\n→ neti retire --list"
+            )
+        done = frozenset(hosts) if dry_run else retiring.back(registry, hosts)
+    if not dry_run:
+        caller.note("retire --back", ids=some(done))
+    if as_json:
+        print_json({"back": sorted(done), "dry_run": dry_run})
+        return
+    say(*(f"{i}: {'would be' if dry_run else 'is'} let in again" for i in sorted(done)))
+    say("→ systemctl start neti, on each of them")
+
+
+def _retire(
+    settings: Settings, seen: Seen, hosts: tuple[str, ...], asked: _Asked, as_json: bool
+) -> int:
+    """Its exit code."""
+    if seen.unanswered is not None:
+        raise seen.unanswered
+    with registry_of(settings) as registry:
+        known = retiring.retired(registry)
+        ids = [i if i in known else id_of(seen, i) for i in dict.fromkeys(hosts)]
+        _refuse_gateways(settings, seen, ids)
+        found = drained_of(settings, seen, [i for i in ids if i not in known], asked.quiet)
+        refused = [i for i, each in found.items() if not (asked.anyway or is_drained(each))]
+        for host_id in refused:
+            say(*drained_lines(host_id, found[host_id]), err=True)
+        going = [i for i in ids if i not in refused]
+        if asked.dry_run:
+            rows = {i: "is out already" if i in known else "would leave" for i in going}
+        else:
+            rows = _take_out(settings, registry, going, asked) if going else {}
+    if as_json:
+        told = [{"id": i, "state": said} for i, said in rows.items()]
+        print_json({"hosts": told, "not_drained": refused, "dry_run": asked.dry_run})
+    else:
+        say(*(f"{i}: {said}" for i, said in rows.items()))
+        if rows and not asked.release_leases and not asked.dry_run:
+            say("→ neti lease release ID, or neti lease gc, once a machine is gone for good")
+    if refused:
+        explain(f"left alone: {some(refused)}\n→ --anyway, if they are to go all the same")
+    stays = any(said.startswith("STILL") for said in rows.values())
+    return 1 if refused or stays else 0
+
+
+def _take_out(
+    settings: Settings, registry: OperatorRegistry, ids: list[str], asked: _Asked
+) -> dict[str, str]:
+    there = registered_of(registry, ids)
+    consent(
+        f"Take {counted(len(ids), 'host')} out of the fleet: {some(ids)}"
+        f"{', and give up the leases' if asked.release_leases else ''}?",
+        yes=asked.yes,
+    )
+    retiring.say(registry, ids)
+    caller.note("retire", ids=some(ids), hosts=len(ids))
+    rows = {i: "was not registered; it is retired" for i in ids if i not in there}
+    for host_id, after in retiring.gone(registry, there, seconds=asked.patience):
+        rows[host_id] = f"out, after {after:.1f} s"
+    out = list(rows)
+    if out and (why := retiring.let_go(settings, registry, out)) is not None:
+        explain(f"agents of earlier versions may go on keeping some of them: {why}")
+    if asked.release_leases:
+        rows |= _without_leases(settings, registry, out, rows)
+    for host_id in ids:
+        if host_id not in rows:
+            rows[host_id] = (
+                f"STILL registered after {asked.patience:.0f} s: its agent is of a version before, "
+                "or hangs\n→ 'neti leave' there, or stop its agent; then this command again"
+            )
+    return rows
+
+
+def _without_leases(
+    settings: Settings, registry: OperatorRegistry, ids: list[str], rows: dict[str, str]
+) -> dict[str, str]:
+    named, said = heirs(settings, registry, ids, time.time()), dict[str, str]()
+    for host_id in ids:
+        objection = named.refusal(host_id)
+        try:
+            if objection is not None:
+                raise objection
+            freed = registry.release(host_id)
+        except NetiError as error:
+            said[host_id] = f"{rows[host_id]}; its lease is kept: {error}"
+            continue
+        what = "it held no lease" if freed is None else f"{freed} is free"
+        said[host_id] = f"{rows[host_id]}; {what}"
+        caller.note("lease release", id=host_id, overlay=freed or "none")
+    return said
+
+
+def _refuse_gateways(settings: Settings, seen: Seen, ids: list[str]) -> None:
+    named = {one for site in settings.sites.values() for one in site.gateways}
+    if used := sorted(named.intersection(ids) - seen.drained & seen.members.keys()):
+        raise NetiError(
+            f"gateways of their sites, through which others go: {some(used)}: nothing was changed\n"
+            + "\n".join(f"→ neti gateway drain {one}" for one in used)
+        )

@@ -1,0 +1,163 @@
+"""What ``neti retire``, ``ready``, ``drained`` and ``lease move --check`` print and write."""
+
+import json
+import time
+from ipaddress import IPv4Network
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from neti.cli import cli
+from neti.registry.detail import CallsSeen, Document, encode
+from neti.registry.embedded.registry import EmbeddedRegistry
+from neti.registry.retired import decode
+
+SUBNET = IPv4Network("192.168.0.0/18")
+
+
+def document(*, last: int | None = None, opened: int = 0) -> Document:
+    now = int(time.time())
+    return Document(
+        stage="enforced",
+        problems=(),
+        left=(),
+        left_since=now - 900_000,
+        calls=CallsSeen(since=now - 900_000, last=last, open=opened),
+        written=now,
+    )
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> EmbeddedRegistry:
+    """web-1 and web-2 are registered, and db-1 only holds a lease."""
+    (tmp_path / "neti.yml").write_text(
+        f"registry: embedded:{tmp_path}/registry.db\n"
+        "sites: {ec2: {private: [10.0.0.0/16], public: [198.51.100.0/24]}}\n"
+        f"table_files_path: {tmp_path}/state\n"
+    )
+    made = EmbeddedRegistry(tmp_path / "registry.db")
+    for host_id in ("db-1", "web-1"):
+        made.acquire(host_id, SUBNET)
+    register(made, "web-1", 1, document())
+    register(EmbeddedRegistry(tmp_path / "registry.db"), "web-2", 2, document(opened=7))
+    return made
+
+
+def register(registry: EmbeddedRegistry, host_id: str, number: int, told: Document) -> None:
+    overlay = int(registry.acquire(host_id, SUBNET))
+    name = f"1.0a0000{number:02x}00000000{overlay:08x}.0.ec2.{host_id}"
+    said = encode(told)
+    registry.register(host_id=host_id, name=name, data=b"", detail=said, report=said)
+
+
+def run(tmp_path: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(cli, [*arguments, "-c", str(tmp_path / "neti.yml")])
+
+
+def retired(registry: EmbeddedRegistry) -> set[str]:
+    return set(decode(registry.setting("retired")))
+
+
+def test_who_is_called_is_left_alone_and_the_others_go(
+    registry: EmbeddedRegistry, tmp_path: Path
+) -> None:
+    dry = run(tmp_path, "retire", "db-1", "web-2", "--dry-run")
+    assert dry.exit_code == 1
+    assert "web-2: NOT drained" in dry.stderr
+    assert "7 connections of members are open" in dry.stderr
+    assert "db-1: would leave" in dry.stdout
+    assert not retired(registry)
+    asked = run(tmp_path, "retire", "db-1", "web-2")
+    assert "no terminal on which to ask" in asked.stderr
+    assert not retired(registry)
+    done = run(tmp_path, "retire", "db-1", "web-2", "--yes")
+    assert done.exit_code == 1
+    assert "db-1: was not registered; it is retired" in done.stdout
+    assert retired(registry) == {"db-1"}
+
+
+def test_a_host_whose_agent_does_not_follow_is_named(
+    registry: EmbeddedRegistry, tmp_path: Path
+) -> None:
+    done = run(tmp_path, "retire", "web-1", "--yes", "--wait", "0s")
+    assert done.exit_code == 1
+    assert "web-1: STILL registered after 0 s" in done.stdout
+    registry.close()
+    again = run(tmp_path, "retire", "web-1", "--yes", "--json")
+    assert again.exit_code == 0, again.output
+    (row,) = json.loads(again.stdout)["hosts"]
+    assert row == {"id": "web-1", "state": "was not registered; it is retired"}
+
+
+def test_leases_are_given_up_when_that_is_said(registry: EmbeddedRegistry, tmp_path: Path) -> None:
+    overlay = registry.lease_of("db-1")
+    assert run(tmp_path, "retire", "db-1", "--yes").exit_code == 0
+    assert registry.lease_of("db-1") == overlay
+    done = run(tmp_path, "retire", "db-1", "--yes", "--release-leases")
+    assert done.exit_code == 0, done.output
+    assert f"{overlay} is free" in done.stdout
+    assert registry.lease_of("db-1") is None
+    assert retired(registry) == {"db-1"}
+
+
+def test_they_are_listed_and_let_in_again(registry: EmbeddedRegistry, tmp_path: Path) -> None:
+    run(tmp_path, "retire", "db-1", "--yes")
+    listed = run(tmp_path, "retire", "--list")
+    assert "db-1  retired at" in listed.stdout
+    assert "1 host is retired" in listed.stdout
+    wrong = run(tmp_path, "retire", "--back", "web-1", "db-1")
+    assert "not retired: web-1: nothing was changed" in wrong.stderr
+    assert retired(registry) == {"db-1"}
+    assert run(tmp_path, "retire", "--back", "db-1").exit_code == 0
+    assert registry.setting("retired") is None
+
+
+@pytest.mark.parametrize("arguments", [[], ["--list", "db-1"], ["--back", "db-1", "--anyway"]])
+def test_what_makes_no_sense_is_refused(
+    registry: EmbeddedRegistry, tmp_path: Path, arguments: list[str]
+) -> None:
+    assert run(tmp_path, "retire", *arguments).exit_code == 2
+
+
+def test_ready_and_drained_say_it_by_their_exit_codes(
+    registry: EmbeddedRegistry, tmp_path: Path
+) -> None:
+    green = run(tmp_path, "ready", "web-1")
+    assert green.exit_code == 0, green.output
+    assert "web-1: may it move? yes · may it be enforced? yes · may it be retired? yes" in (
+        green.stdout
+    )
+    assert "run it on web-1 to see" in green.stdout
+    red = run(tmp_path, "ready", "web-2", "--json")
+    assert red.exit_code == 2
+    assert json.loads(red.stdout)["lights"] == {
+        "move": "green",
+        "enforce": "green",
+        "retire": "red",
+    }
+    assert run(tmp_path, "ready", "web-2", "--to", "move").exit_code == 0
+    drained = run(tmp_path, "drained", "web-1")
+    assert drained.exit_code == 0, drained.output
+    assert "web-1: drained: no member calls it" in drained.stdout
+    both = run(tmp_path, "drained", "web-1", "web-2", "--json")
+    assert both.exit_code == 1
+    assert [one["drained"] for one in json.loads(both.stdout)] == [True, False]
+    assert run(tmp_path, "drained", "nobody").exit_code == 1
+    assert run(tmp_path, "drained", "web-1", "--quiet", "soon").exit_code == 2
+
+
+def test_a_move_is_looked_at_first(registry: EmbeddedRegistry, tmp_path: Path) -> None:
+    overlay = registry.lease_of("web-1")
+    checked = run(tmp_path, "lease", "move", "web-1", "web-2", "--check")
+    assert checked.exit_code == 1, checked.output
+    assert "7 connections are open to web-2" in checked.stdout
+    wrong = run(tmp_path, "lease", "move", "web-1", "db-1", "--check")
+    assert wrong.exit_code == 2
+    assert "so nobody would answer at the address" in wrong.stdout
+    refused = run(tmp_path, "lease", "move", "web-1", "db-1", "--take-out", "--yes")
+    assert refused.exit_code == 1
+    assert "nothing was changed" in refused.stderr
+    assert registry.lease_of("web-1") == overlay
+    assert not retired(registry)
+    assert run(tmp_path, "lease", "move", "a", "b", "--check", "--force").exit_code == 2

@@ -1,0 +1,129 @@
+"""May a host move, be enforced, be retired: what documents show."""
+
+from dataclasses import replace
+
+import pytest
+
+from neti.fleet.readiness import Finding, Known, Light, drained, judged, move_findings, worst
+from neti.registry.detail import CallsSeen, Document, Left
+from neti.registry.hurts import Hurts
+
+NOW = 1_800_000_000.0
+DAY, HOUR = 86_400, 3_600
+LONG = int(NOW) - 20 * DAY
+SOUND = Document(
+    stage="enforced",
+    problems=(),
+    left=(),
+    left_since=LONG,
+    calls=CallsSeen(since=LONG, last=int(NOW) - 2 * DAY, open=0),
+    written=int(NOW) - 60,
+)
+
+
+def known(**told: Document) -> Known:
+    documents = {"db": SOUND, "web": SOUND, **told}
+    return Known(members=frozenset(documents), told=documents, away={}, now=NOW)
+
+
+def lights(seen: Known) -> dict[str, Light]:
+    found = list(judged("db", seen))
+    return {of: worst(found, of) for of in ("move", "enforce", "retire")}
+
+
+def said(found: list[Finding], light: Light) -> str:
+    return "\n".join(one.what for one in found if one.light == light)
+
+
+ALL_GREEN = {"move": "green", "enforce": "green", "retire": "green"}
+
+
+def test_a_host_of_which_all_is_known_and_nothing_is_wrong_is_green() -> None:
+    assert lights(known()) == ALL_GREEN
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"calls": None}, {"retire": "yellow"}),
+        ({"calls": CallsSeen(since=int(NOW) - 3 * HOUR, open=0)}, {"retire": "yellow"}),
+        ({"calls": CallsSeen(since=LONG, last=int(NOW) - 5, open=0)}, {"retire": "red"}),
+        ({"calls": CallsSeen(since=LONG, last=None, open=3)}, {"retire": "red"}),
+        ({"calls": CallsSeen(since=LONG, last=None, open=None)}, {"retire": "yellow"}),
+        ({"stage": "shadow"}, {"enforce": "yellow"}),
+        ({"stage": "shadow", "hurts": Hurts(ports=2, sources=9)}, {"enforce": "red"}),
+        ({"stage": "shadow", "hurts": Hurts(ports=0, sources=0)}, {}),
+        ({"problems": ("kernel",)}, {"move": "red", "enforce": "red"}),
+        ({"problems": ("clock",)}, {"move": "yellow", "enforce": "yellow"}),
+        ({"problems": None}, dict.fromkeys(("move", "enforce", "retire"), "yellow")),
+        ({"config_unread": int(NOW)}, {"move": "yellow", "enforce": "yellow"}),
+        ({"written": int(NOW) - HOUR}, dict.fromkeys(("move", "enforce", "retire"), "yellow")),
+        (
+            {"left": (Left(to="web", port="80/tcp", calls=3, last=int(NOW) - 9),)},
+            {"move": "red"},
+        ),
+    ],
+)
+def test_what_it_says_of_itself(change: dict[str, object], expected: dict[str, Light]) -> None:
+    """Who is silent is never green."""
+    assert lights(known(db=replace(SOUND, **change))) == {**ALL_GREEN, **expected}  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("change", "expected", "what"),
+    [
+        (
+            {"left": (Left(to="db", port="5432/tcp", calls=214, last=int(NOW) - 4),)},
+            "red",
+            "web calls its real address, 5432/tcp: 214 connections, the last 4 s ago",
+        ),
+        (
+            {"left": (Left(to="db", port="5432/tcp", calls=1, last=int(NOW) - 3 * DAY),)},
+            "yellow",
+            "1 connection, the last 3 days ago",
+        ),
+        ({"left": None}, "yellow", "1 host do not say".replace(" do", " do")),
+        ({"left_more": 4}, "yellow", "more real addresses than they have room to say"),
+        ({"left_since": int(NOW) - HOUR}, "yellow", "watched whom they call for less than 24 h"),
+        ({"left_since": None}, "yellow", "watched whom they call for less than 24 h"),
+    ],
+)
+def test_who_calls_it_by_a_real_address(
+    change: dict[str, object], expected: Light, what: str
+) -> None:
+    seen = known(web=replace(SOUND, **change))  # type: ignore[arg-type]
+    assert lights(seen) == {"move": expected, "enforce": "green", "retire": expected}
+    assert what in said(list(judged("db", seen)), expected)
+
+
+def test_a_host_that_is_not_there_says_nothing() -> None:
+    seen = Known(members=frozenset({"web"}), told={"web": SOUND}, away={"db": "lost"}, now=NOW)
+    assert set(lights(seen).values()) == {"red"}
+    assert "it is lost" in said(list(judged("db", seen)), "red")
+    assert worst(drained("db", seen)) == "green", "nobody reaches it, and nobody tries"
+
+
+def test_drained_is_asked_with_a_patience_of_its_own() -> None:
+    calls = CallsSeen(since=int(NOW) - 2 * HOUR, last=int(NOW) - 2 * HOUR, open=0)
+    seen = known(db=replace(SOUND, calls=calls))
+    assert worst(drained("db", seen)) == "red"
+    assert worst(drained("db", replace(seen, quiet=float(HOUR)))) == "green"
+
+
+def move(seen: Known, *, holds: bool = True, behind: tuple[str, ...] = ()) -> list[Finding]:
+    return list(move_findings("db", "new", seen, holds=holds, behind=behind))
+
+
+def test_what_stands_against_a_move() -> None:
+    sound = known(new=SOUND)
+    assert worst(move(sound)) == "green"
+    assert worst(move(sound, holds=False)) == "red"
+    assert worst(move(sound, behind=("db",))) == "yellow"
+    assert "nobody would answer at the address" in said(move(known()), "red")
+    for change, light in (
+        ({"stage": "shadow"}, "yellow"),
+        ({"problems": ("registration",)}, "red"),
+        ({"written": 5}, "red"),
+        ({"calls": CallsSeen(since=LONG, open=2)}, "yellow"),
+    ):
+        assert worst(move(known(new=replace(SOUND, **change)))) == light, change
