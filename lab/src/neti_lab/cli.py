@@ -1,18 +1,15 @@
 """``neti lab``: thin; everything it does is in ``neti_lab``."""
 
-import os
 import sys
-from pathlib import Path
 
 import click
 
 from neti.cli.menu import Group
 from neti.cli.output import explain, json_option, print_json, say
-from neti_lab.topology import DEFAULT_NAME, MAX_HOSTS, RegistryKind, lab_command
+from neti_lab import cli_hosts
+from neti_lab.cli_hosts import name_option
+from neti_lab.topology import MAX_HOSTS, RegistryKind, lab_command
 
-_name = click.option(
-    "--name", default=DEFAULT_NAME, show_default=True, help="Which lab: several can be up at once."
-)
 _hosts = click.option(
     "--hosts",
     type=click.IntRange(1, MAX_HOSTS),
@@ -55,6 +52,10 @@ def lab_group() -> None:
     """
 
 
+for _each in cli_hosts.COMMANDS:
+    lab_group.add_command(_each)
+
+
 @lab_group.command()
 @_hosts
 @_registry
@@ -65,7 +66,7 @@ def lab_group() -> None:
     help="Two gateways more in each site, and no other host has a public address; with WireGuard.",
 )
 @click.option("--no-agents", is_flag=True, help="Networks and services only.")
-@_name
+@name_option
 def up(
     hosts: int,
     registry: RegistryKind | None,
@@ -123,7 +124,7 @@ def _registry_kind(asked: RegistryKind | None, *, encrypt: bool) -> RegistryKind
 
 
 @lab_group.command()
-@_name
+@name_option
 def down(name: str) -> None:
     """Take a lab down, even one that a killed command has left behind."""
     from neti_lab import lifecycle
@@ -140,7 +141,7 @@ def down(name: str) -> None:
 
 @lab_group.command()
 @json_option
-@_name
+@name_option
 def status(as_json: bool, name: str) -> None:
     """Show a lab's hosts, addresses and agents. Exit code 1 if it is not up."""
     from neti_lab import lifecycle
@@ -157,49 +158,11 @@ def status(as_json: bool, name: str) -> None:
         sys.exit(1)
 
 
-@lab_group.command(
-    "exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}
-)
-@_name
-@click.argument("node", metavar="HOST")
-@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-def exec_(name: str, node: str, command: tuple[str, ...]) -> None:
-    """Run a command on a host of the lab and exit with its exit code.
-
-    HOST is a host (ec2-1), a site gateway (vpc-gateway), the stranger or the internet. NETI_CONFIG
-    is set to the host's own configuration; 'neti lab status' says where its files are.
-
-    \b
-    Examples:
-      neti lab exec ec2-1 ip route
-      neti lab exec vpc-2 neti status
-      neti lab exec stranger ping -c 3 203.0.113.11
-    """
-    from neti_lab import LabError, namespaces, wireguard
-    from neti_lab.state import open_state
-
-    namespaces.require()
-    state = open_state(name)
-    plan = state.plan()
-    if node not in plan.nodes:
-        raise LabError(f"the lab {name!r} has no {node!r}: it has {', '.join(plan.nodes)}")
-    if state.config(node).exists():
-        os.environ["NETI_CONFIG"] = str(state.config(node))
-    # So that "neti" means this one, also where its folder is not on the PATH.
-    os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}"
-    namespaces.rename(node)
-    if node in {host.name for host in plan.hosts}:
-        line = wireguard.command_on(plan, plan.host(node), command, state=state)
-    else:
-        line = namespaces.command_inside(plan.namespace(node), command)
-    os.execv(line[0], line)
-
-
 @lab_group.command()
 @click.option(
     "--seconds", type=click.FloatRange(min=0.1), default=5.0, show_default=True, help="How long."
 )
-@_name
+@name_option
 def sniff(seconds: float, name: str) -> None:
     """Show what an eavesdropper between the sites reads.
 
@@ -223,7 +186,7 @@ def sniff(seconds: float, name: str) -> None:
 @_registry
 @click.option("--encrypt", is_flag=True, help="Show how traffic between the sites is encrypted.")
 @click.option("--keep", is_flag=True, help="Leave the lab up at the end.")
-@_name
+@name_option
 def demo(
     hosts: int | None, registry: RegistryKind | None, encrypt: bool, keep: bool, name: str
 ) -> None:
@@ -273,7 +236,7 @@ def demo(
 )
 @click.option("--groups", is_flag=True, help="Each tier reaches only the ports that it needs.")
 @click.option("--keep", is_flag=True, help="Leave the lab up at the end.")
-@_name
+@name_option
 def migrate(
     chaos: bool, seed: int | None, private_only: bool, groups: bool, keep: bool, name: str
 ) -> None:
@@ -334,7 +297,7 @@ def _say_interrupted(name: str, *, keep: bool) -> None:
 
 
 @lab_group.command(hidden=True)
-@_name
+@name_option
 def serve(name: str) -> None:
     """The process behind all hosts' metadata and web services; 'up' starts it."""
     from neti_lab import services

@@ -141,6 +141,21 @@ def exclusive(state: LabState) -> Iterator[None]:
         os.close(descriptor)
 
 
+def is_held(state: LabState) -> bool:
+    """Whether some command builds, runs or takes down the lab at this moment."""
+    try:
+        descriptor = os.open(LABS / f"{state.name}.lock", os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def _make_labs() -> None:
     """The folder of all labs is root's alone, whoever made it before: keys lie below it.
 
