@@ -120,7 +120,7 @@ def stop(name: str, hosts: tuple[str, ...]) -> None:
 @name_option
 @_hosts
 def start(name: str, hosts: tuple[str, ...]) -> None:
-    """Start the agents of hosts again, after 'stop', 'kill' or 'neti leave'.
+    """Start the agents of hosts again, after 'stop', 'kill' or a farewell.
 
     HOST may also be a server of the ensemble or a proxy.
 
