@@ -120,9 +120,9 @@ def stop(name: str, hosts: tuple[str, ...]) -> None:
 @name_option
 @_hosts
 def start(name: str, hosts: tuple[str, ...]) -> None:
-    """Start the agents of hosts again, after 'stop', 'kill' or a farewell.
+    """Start the agents of hosts that do not run.
 
-    HOST may also be a server of the ensemble or a proxy.
+    After 'stop', 'kill' or 'neti leave'. HOST may also be a server of the ensemble or a proxy.
 
     \b
     Example:
