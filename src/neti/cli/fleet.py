@@ -36,7 +36,7 @@ from neti.cli.fleet_shown import metrics_port, print_fleet, print_skipped, print
 from neti.cli.fleet_verify import verify
 from neti.cli.menu import Group
 from neti.cli.naming import name_option, note_contests, note_withheld, pinned_names
-from neti.cli.output import print_json, say
+from neti.cli.output import explain, print_json, say
 from neti.cli.watching import again, refuse_where_nobody_watches, watch_option
 from neti.fleet import attendance, listing
 from neti.fleet.attendance import Required
@@ -253,7 +253,7 @@ def _show(settings: Settings, seen: Seen, asked: _Asked) -> None:
             for_operators(rows, in_part=seen.in_part),
         ):
             if said is not None:
-                say(f"neti: {said}", err=True)
+                explain(said)
         whole = attendance.unmet_by_the_fleet(rows, seen.strict, asked.required)
         _gate(concerned, gone, asked, whole, now)
         return
@@ -285,7 +285,7 @@ def _show(settings: Settings, seen: Seen, asked: _Asked) -> None:
     )
     for said in (missing, *odd, *sentences(chosen, now)):
         if said is not None:
-            say(f"neti: {said}", err=True)
+            explain(said)
     if seen.skipped_count:
         entries = counted(seen.skipped_count, "registry entry is", "registry entries are")
         say(f"neti: {entries} not believed: 'neti fleet --skipped' says why", err=True)

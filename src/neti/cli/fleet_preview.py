@@ -15,7 +15,7 @@ from neti.cli.common import (
 )
 from neti.cli.fleet_asked import for_operators, key_asked, labels_asked
 from neti.cli.fleet_fresh import say_anew
-from neti.cli.output import json_option, print_json, say
+from neti.cli.output import explain, json_option, print_json, say
 from neti.errors import NetiError
 from neti.fleet.selecting import Choice
 from neti.model.document import plain
@@ -79,7 +79,7 @@ def preview(
     found = tiers(seen, rows, choice, by)
     away = [row["id"] for row in seen.away if row["state"] != "never seen"]
     if (said := for_operators(rows, in_part=seen.in_part)) is not None:
-        say(f"neti: {said}", err=True)
+        explain(said)
     if as_json:
         print_json({"by": by, "parts": plain(found), "away": away})
         return

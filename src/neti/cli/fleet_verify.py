@@ -77,7 +77,7 @@ def verify(config: Path, as_json: bool, wait: bool, site: str | None) -> None:
             }
         )
     else:
-        _print(found, rows.away)
+        _print(found, rows.away, between=site is None)
     if not whole:
         sys.exit(1)
 
@@ -100,7 +100,8 @@ def _asked(settings: Settings) -> Rows:
     return rows
 
 
-def _print(found: Matrix, away: Collection[str]) -> None:
+def _print(found: Matrix, away: Collection[str], *, between: bool) -> None:
+    """``between``: what lies between sites counts too. Rows have no count of their own site's."""
     shown = found.targets[:_MOST_LINES]
     say(*map(_line, shown))
     if len(found.targets) > len(shown):
@@ -113,16 +114,18 @@ def _print(found: Matrix, away: Collection[str]) -> None:
     if away:
         say(f"not registered: {counted(len(away), 'host')}: {some(away, _FEW)}: see 'neti fleet'")
     if found.rows:
-        tried = sum(row.tried for row in found.rows.values())
-        reached = sum(row.reached for row in found.rows.values())
         hosts = counted(len(found.rows) + len(found.silent), "host")
         oldest = max(0.0, time.time() - min(row.at for row in found.rows.values()))
-        say(
-            f"{len(found.rows)} of {hosts} verified, "
-            f"the first {lasting(oldest)} ago: {reached} of {tried} tries reached their member"
-        )
+        said = f"{len(found.rows)} of {hosts} verified, the first {lasting(oldest)} ago"
+        say(f"{said}{_tries(found) if between else ''}")
     else:
         say("nobody has verified yet", "→ neti fleet verify --wait")
+
+
+def _tries(found: Matrix) -> str:
+    tried = sum(row.tried for row in found.rows.values())
+    reached = sum(row.reached for row in found.rows.values())
+    return f": {reached} of {tried} tries reached their member"
 
 
 def _line(target: Target) -> str:

@@ -102,4 +102,9 @@ def _told(registry: OperatorRegistry, believed: Mapping[str, str | None]) -> Tol
 
 
 def _of(told: Mapping[str, Document]) -> dict[str, Verified]:
-    return {i: said.verified for i, said in told.items() if said.verified is not None}
+    """What a host found before it was taken down says nothing of now."""
+    return {
+        i: said.verified
+        for i, said in told.items()
+        if said.verified is not None and said.stage != "down"
+    }

@@ -90,6 +90,10 @@ def test_who_is_down_or_knows_no_rows_or_hangs_gives_none(fleet: World, fails: F
     found = asking(one.settings)
     assert found.by.keys() == {"ec2-1"}
     assert found.waiting == {"ec2-3", "ec2-4"}
+    two.running.verifying.last = found.by["ec2-1"]
+    two.running.registration.describing.describe()
+    fleet.settle()
+    assert fleet_verify.rows(one.settings, asking.registry).by.keys() == {"ec2-1"}, "of before"
     assert asking.seconds >= found.within, "they might have answered"
 
 
@@ -183,7 +187,10 @@ def test_a_look_at_one_site_is_not_about_what_lies_between_the_sites(run: Run) -
     sites = {**dict.fromkeys("ab", "ec2"), **dict.fromkeys(far, "vpc")}
     cut_off = Verified(at=1, tried=40, reached=1, missed=far, missed_more=36)
     rows = Rows(sites=sites, by={"a": cut_off, "b": cut_off})
-    assert run(rows, "--site", "ec2").exit_code == 0
+    done = run(rows, "--site", "ec2")
+    assert done.exit_code == 0
+    assert done.stdout.startswith("2 of 2 hosts verified, the first ")
+    assert "tries" not in done.stdout
     assert run(rows, "--site", "vpc").stdout.splitlines()[0] == "no row: 3 hosts: v0, v1, v2"
     near = Verified(at=1, tried=40, reached=1, missed=("b", "v0"), missed_more=37)
     done = run(Rows(sites=sites, by={"a": near, "b": cut_off}), "--site", "ec2")
