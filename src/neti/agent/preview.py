@@ -32,6 +32,7 @@ from neti.stage.preview import (
     View,
     Whose,
     let_in_since,
+    open_entry,
     opened_by,
     rows,
     way_in_by,
@@ -95,6 +96,7 @@ def _running(
         stage=stage,
         faults=(*missed, *shadow.faults, *faults),
         notes=tuple(note for note in (shadow.crowded(view.now), shadow.uncounted) if note),
+        open_ports=tuple(map(open_entry, fleet.settings.open_ports)),
         since=0.0,
         now=0.0,
     )

@@ -11,10 +11,12 @@ from neti.cli.asking import ask
 from neti.cli.common import config_option, json_option, settings_in_force
 from neti.cli.ending import if_interrupted
 from neti.cli.output import explain, print_json, say
+from neti.control.client import AgentUnreachable
 from neti.errors import NetiError
 from neti.fleet.attendance import moment
 from neti.model.document import plain
 from neti.model.openings import LONGEST, SHORTEST
+from neti.model.settings import Settings
 from neti.monitoring.opened import Answer, answer_of, duration
 
 _UNITS: Final = {"m": 60, "h": 3600, "d": 86_400}
@@ -100,7 +102,8 @@ def open_(
     When it ends, new connections are refused, where this host is enforced; those that are
     established go on, as for open_ports. What encryption requires stays required.
 
-    Without a PORT it shows what is open, to whom, for how much longer, and who said so.
+    Without a PORT it shows what is open, to whom, for how much longer, and who said so; where the
+    agent does not answer, as the kernel and the disk have it.
 
     \b
     Examples:
@@ -125,8 +128,21 @@ def open_(
         _say(answer_of(answer), as_json, "open")
     else:
         _refuse(bool(sources or seconds or port), "a PORT, --from and --for open one; --list shows")
-        folder = settings_in_force(config).table_files_path
-        _list(answer_of(ask(folder, "opened")), as_json)
+        _list(_opened(settings_in_force(config)), as_json)
+
+
+def _opened(settings: Settings) -> Answer:
+    """Where no agent answers, as kernel and disk have it, for whoever may read them."""
+    try:
+        return answer_of(ask(settings.table_files_path, "opened"))
+    except AgentUnreachable as away:
+        # What takes time is imported where it is needed.
+        from neti.identity.machine import fingerprint
+        from neti.oneshot.openings_alone import opened
+
+        if isinstance(away.__cause__, PermissionError) or not settings.table_files_path.is_dir():
+            raise
+        return opened(settings, fingerprint())
 
 
 def _refuse(wrong: object, why: str) -> None:
@@ -161,6 +177,8 @@ def _list(answer: Answer, as_json: bool) -> None:
         print_json(plain(answer))
         return
     say(*_lines(answer))
+    for note in answer.notes:
+        explain(note)
 
 
 def _lines(answer: Answer) -> Iterator[str]:

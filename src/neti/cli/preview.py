@@ -1,7 +1,7 @@
 """``neti preview``: what ``reject_all`` would refuse, the port that matters on top."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -67,10 +67,10 @@ def preview(
 ) -> None:
     """Show who comes here that reject_all would refuse.
 
-    For each port: what listens there, who uses it, and the line for open_ports that would let them
-    in. The port that would hurt most comes first; the internet's background noise is one line at
-    the end. Entries are kept for 14 days, across restarts. Without the agent it shows what the
-    agent last wrote to disk.
+    For each port: what listens there, who uses it, and the line of open_ports that would let them
+    in, with what is open already. The port that would hurt most comes first; the internet's
+    background noise is one line at the end. Entries are kept for 14 days, across restarts. Without
+    the agent it shows what the agent last wrote to disk.
 
     Where a site says encrypt: require, it also lists what still goes in the clear: members without
     a key or an answer through the tunnel, and connections that pass it by.
@@ -163,7 +163,7 @@ def lines(shown: Preview) -> Iterator[str]:
         if _HEADINGS[row.rank] != heading:
             heading = _HEADINGS[row.rank]
             yield from ("", f"{heading}:")
-        yield from _row(row, now)
+        yield from _row(row, now, shown.open_ports)
     yield from _end(shown)
 
 
@@ -204,7 +204,7 @@ def _clear(clear: InTheClear) -> Iterator[str]:
     yield ""
 
 
-def _row(row: Wanted, now: float) -> Iterator[str]:
+def _row(row: Wanted, now: float, opened: Sequence[str]) -> Iterator[str]:
     name = f"{row.port}/{row.protocol}"
     counts = f"{count(row.packets, 'packet')} from {count(row.sources, 'source')}"
     if row.rank == "noise":
@@ -219,7 +219,7 @@ def _row(row: Wanted, now: float) -> Iterator[str]:
     if row.sources > len(row.top):
         yield f"                and {row.sources - len(row.top):,} more"
     if row.open_ports is not None:
-        yield f"              open_ports: [{row.open_ports}]"
+        yield f"              open_ports: [{', '.join((*opened, row.open_ports))}]"
 
 
 def _who(row: Wanted) -> str:

@@ -41,10 +41,11 @@ def _all_is_well(seen: Situation) -> str:
 def _performance(seen: Situation, limits: Limits) -> str:
     status = seen.status
     stage = _STAGES.get(seen.stage or "")
-    members = lost = held = stale = repairs = None
+    members = lost = held = stale = repairs = openings = None
     if status is not None:
         members, lost, held = status.members.total, status.members.lost, seen.held
         stale, repairs = status.registry.stale, status.drift.repairs
+        openings = len(status.openings)
     return " ".join(
         _words(
             (
@@ -60,6 +61,7 @@ def _performance(seen: Situation, limits: Limits) -> str:
                 ),
                 ("drift_repairs", repairs, "c", ";;0"),
                 ("stage", stage, "", ";;-1;2"),
+                ("openings", openings, "", ";;0"),
             )
         )
     )

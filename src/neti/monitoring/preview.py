@@ -48,7 +48,8 @@ class Source:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """One port to which packets came. ``open_ports``: the line that would let it in."""
+    """One port to which packets came. ``open_ports``: the entry that would let it in, beside those
+    of ``Preview``."""
 
     protocol: str
     port: int
@@ -119,7 +120,7 @@ class Preview:
     """``agent``: whether one answered. ``stage`` None: this user may not look at the kernel.
     ``accepted``: when each port was accepted as lost. ``clear``: what goes in the clear where
     encryption is to be required; None: it is not, or only an agent knows. ``kept_out``: likewise
-    without ``member_ports``."""
+    without ``member_ports``. ``open_ports``: the entries that are in force, as in neti.yml."""
 
     agent: bool
     stage: str | None = None
@@ -132,6 +133,7 @@ class Preview:
     noise_listed: bool = False
     accepted: Mapping[str, float] = field(default_factory=dict)
     let_in: tuple[str, ...] = ()
+    open_ports: tuple[str, ...] = ()
     clear: InTheClear | None = None
     kept_out: KeptOut | None = None
 

@@ -22,7 +22,8 @@ from neti.host.listeners import listeners
 from neti.model import IPAddress, Member, entry
 from neti.model.settings import Settings
 from neti.monitoring.preview import Preview
-from neti.stage.preview import View, opened_by, way_in_by
+from neti.ruleset.objects import KernelState
+from neti.stage.preview import View, open_entry, opened_by, way_in_by
 from neti.stage.record import Record
 from neti.state.folder import StateFolder
 from neti.state.loaded import Loaded
@@ -59,6 +60,7 @@ def alone(settings: Settings, machine: str, *, everything: bool) -> Preview:
         stage=stage,
         faults=(*faults, *more),
         notes=(note,) if note else (),
+        open_ports=tuple(map(open_entry, settings.open_ports)),
         since=0.0,
         now=0.0,
     )
@@ -78,11 +80,15 @@ def _look_at_kernel(
     record.take(seen, now)
     note = shadow_log.uncounted(seen)
     peers = frozenset({*state.elements.get("peers4", ()), *state.elements.get("peers6", ())})
-    if state.structure is None:
-        return "down", peers, note
-    if state.armed_for_good:
-        return "enforced", peers, note
-    return ("trial" if state.armed else "shadow"), peers, note
+    return stage_in(state), peers, note
+
+
+def stage_in(kernel: KernelState) -> str:
+    if kernel.structure is None:
+        return "down"
+    if kernel.armed_for_good:
+        return "enforced"
+    return "trial" if kernel.armed else "shadow"
 
 
 def _remembered(loaded: Loaded) -> tuple[list[Member], str | None]:

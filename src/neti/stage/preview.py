@@ -281,6 +281,15 @@ def _let_in(member: Whose | None) -> bool:
     return member is not None and member.admitted is True
 
 
+def open_entry(port: OpenPort) -> str:
+    """As ``open_line``, of what the configuration has already."""
+    span = str(port.first) if port.first == port.last else f"{port.first}-{port.last}"
+    if not port.sources:
+        return span if port.proto == "tcp" else f'"{span}/{port.proto}"'
+    named = "" if port.proto == "tcp" else f"proto: {port.proto}, "
+    return f"{{port: {span}, {named}from: [{', '.join(map(_written, port.sources))}]}}"
+
+
 def open_line(port: Port, networks: Iterable[IPNetwork]) -> str:
     """An entry of open_ports in YAML: to everyone, or from these networks only."""
     protocol, number = port

@@ -167,9 +167,18 @@ def cuts_off(fleet: World, one: Box) -> None:
     one.running.core.problems.clear("certificate")
 
 
+def opened(fleet: World, one: Box) -> None:
+    enforce(fleet, one)
+    for port, sources in ((5432, ["203.0.113.9", "10.9.0.0/16"]), (80, ["2001:db8::/64"])):
+        said = {"first": port, "last": port, "proto": "tcp", "seconds": 7200}
+        assert "result" in one.ask("open", sources=sources, **said)
+    fleet.pass_time(61)
+
+
 STATES: dict[str, tuple[Callable[[World, Box], None], Told]] = {
     "shadow": (nothing, Told("shadow", set(), True, Level.OK, set(), False)),
     "enforced": (enforce, Told("enforced", set(), True, Level.OK, set(), True)),
+    "open for a time": (opened, Told("enforced", set(), True, Level.OK, set(), True)),
     "trial": (trial, Told("trial", set(), True, Level.OK, set(), False)),
     "trial expired": (
         expired,
@@ -254,6 +263,9 @@ def test_all_say_the_same(fleet: World, make: Callable[[World, Box], None], told
     verdict = judge(Situation(status=status, kernel=kernel), Limits())
     assert verdict.level is told.check, verdict.line
     assert f"stage={['down', 'shadow', 'trial', 'enforced'].index(told.stage) - 1}" in verdict.line
+    assert len(status.openings) == figures.openings == row["openings"]
+    assert len(status.openings) == (3 if make is opened else 0)
+    assert verdict.line.endswith(f"openings={figures.openings};;;0")
     assert _alarms(figures) == told.alarms
     assert (attendance.unmet([row], [], ["enforced"], row["written"] or 0.0) == []) is told.gate
     expected = Situation(status=status, kernel=kernel, expected="enforced")

@@ -67,7 +67,8 @@ def test_all_is_well() -> None:
     verdict = judge(WELL, Limits())
     assert verdict.line == (
         "NETI OK - enforced, 12 members, registry in step | members=12;;;0 lost=0;0;;0 held=0;;;0 "
-        "stale=0s;60;3600;0 conntrack=12%;80;95;0;100 drift_repairs=3c;;;0 stage=2;;;-1;2"
+        "stale=0s;60;3600;0 conntrack=12%;80;95;0;100 drift_repairs=3c;;;0 stage=2;;;-1;2 "
+        "openings=0;;;0"
     )
     assert (verdict.level, verdict.findings, verdict.passing) == (Level.OK, (), False)
 

@@ -56,6 +56,7 @@ FULL = Preview(
     noise=Noise(1, 2, 3),
     accepted={"53/udp": 4.0},
     let_in=("22/tcp",),
+    open_ports=("80",),
     kept_out=KeptOut(
         state="waiting",
         ports=(
@@ -135,6 +136,7 @@ DOCUMENT: dict[str, Any] = {
     "noise_listed": False,
     "accepted": {"53/udp": 4.0},
     "let_in": ["22/tcp"],
+    "open_ports": ["80"],
     "clear": None,
     "kept_out": {
         "state": "waiting",
@@ -184,7 +186,9 @@ def test_the_next_version_is_read() -> None:
     assert preview_of({**told, "accepted": DOCUMENT["accepted"]}) == FULL
 
 
-@pytest.mark.parametrize("missing", ["stage", "notes", "noise", "accepted", "let_in", "ports"])
+@pytest.mark.parametrize(
+    "missing", ["stage", "notes", "noise", "accepted", "let_in", "open_ports", "ports"]
+)
 def test_the_version_before_is_read(missing: str) -> None:
     """Each key that it may not have had has a value for when it is not said."""
     preview_of({key: value for key, value in DOCUMENT.items() if key != missing})

@@ -14,13 +14,14 @@ from neti.agent.preview import hosts_file_names, told
 from neti.cli.preview import lines
 from neti.config import load
 from neti.model.settings import OpenPort
-from neti.monitoring.preview import Preview
+from neti.monitoring.preview import Preview, Wanted
 from neti.stage.preview import (
     Noise,
     Row,
     View,
     Whose,
     let_in_since,
+    open_entry,
     open_line,
     rows,
     without_noise,
@@ -202,6 +203,44 @@ def test_the_line_is_a_configuration_that_opens_just_that(
     line = open_line((protocol, number), networks)
     opened = loaded(line, tmp_path_factory.mktemp("line"))
     assert opened == OpenPort(number, number, protocol, tuple(networks))
+
+
+@given(
+    st.sampled_from(["tcp", "udp"]),
+    st.tuples(st.integers(1, 65535), st.integers(1, 65535)).map(sorted),
+    st.lists(
+        st.ip_addresses().filter(lambda a: getattr(a, "ipv4_mapped", None) is None), unique=True
+    ),
+)
+@hypothesis.settings(deadline=None)
+def test_what_is_open_already_is_written_as_it_was_meant(
+    tmp_path_factory: pytest.TempPathFactory, protocol: Any, span: list[int], sources: list[Any]
+) -> None:
+    """Whoever pastes the whole line changes nothing of it."""
+    first, last = span
+    before = OpenPort(first, last, protocol, tuple(map(ip_network, sources)))
+    assert loaded(open_entry(before), tmp_path_factory.mktemp("line")) == before
+
+
+def test_the_line_to_paste_has_what_is_open_already() -> None:
+    """Otherwise whoever pastes it would shut that."""
+    row = Wanted(
+        protocol="tcp",
+        port=9090,
+        rank="used",
+        packets=1,
+        sources=1,
+        first=0.0,
+        last=0.0,
+        open_ports="{port: 9090, from: [10.0.0.1]}",
+    )
+    shown = Preview(agent=True, stage="shadow", since=0.0, now=0.0, ports=(row,))
+    line = "              open_ports: [{port: 9090, from: [10.0.0.1]}]"
+    assert line in list(lines(shown))
+    more = replace(shown, open_ports=("80", '"53/udp"'))
+    assert '              open_ports: [80, "53/udp", {port: 9090, from: [10.0.0.1]}]' in list(
+        lines(more)
+    )
 
 
 @pytest.mark.parametrize(
