@@ -7,7 +7,7 @@ name an address that does not lead anywhere from here: while Neti is down it hol
 from typing import TYPE_CHECKING, Final, Protocol
 
 from neti import log
-from neti.fleet.names import HEADER, followed, host_lines, server_names
+from neti.fleet.names import HEADER, NOBODY, followed, host_lines, server_names
 from neti.model.names import Names
 from neti.model.settings import Settings
 from neti.state.folder import NAMES_FILE
@@ -19,9 +19,6 @@ _AFTER: Final = 0.2  # seconds from a change to the file
 # Between two writes: to make it takes some 4 µs a member, and whoever serves it reads all of it.
 _BETWEEN: Final = 2.0
 _MEMBERS_A_SECOND: Final = 2000
-_IS_DOWN: Final = (
-    "# Neti is down here, or this host has left the fleet: nobody is reached by these."
-)
 _NO_SUFFIX: Final = "# No suffix is set, so members have no names by their ids: see 'neti name'."
 
 
@@ -100,7 +97,7 @@ class Naming:
     def _lines(self) -> list[str]:
         core = self._core
         if self._gone or core.down.now:
-            return [HEADER, _IS_DOWN]
+            return [*NOBODY]
         members = core.members.fleet.members
         hosts = {host_id: member.overlay for host_id, member in members.items()}
         lines = host_lines(hosts, self.followed, server_names(core.settings))

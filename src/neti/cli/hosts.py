@@ -236,7 +236,13 @@ def _given(rows: Sequence[Row], names: Names, taken: Collection[str]) -> dict[st
 def _look_up_in_file(folder: Path, wanted: str, *, as_json: bool) -> None:
     """For who may not read the configuration: this host's agent keeps its names for everybody."""
     path = hosts_file.place(folder, RUN)
-    found = [(at, words) for at, words in hosts_file.read(path) if wanted in (at, *words)]
+    try:
+        held = hosts_file.read(path)
+    except NetiError as error:
+        raise NetiError(
+            f"{error}, and only root reads the configuration\n→ run this as root"
+        ) from error
+    found = [(at, words) for at, words in held if wanted in (at, *words)]
     if as_json:
         print_json([{"overlay": at, "names": words} for at, words in found])
     for at, words in () if as_json else found:

@@ -17,6 +17,11 @@ from neti.model.settings import Settings
 from neti.registry.names import NamesUnreadable, decode
 
 HEADER: Final = "# The names of Neti's fleet, kept by this host's agent. Do not edit."
+# What the file holds where no overlay address leads anywhere.
+NOBODY: Final = (
+    HEADER,
+    "# Neti is down here, or this host has left the fleet: nobody is reached by these.",
+)
 
 
 def host_lines(

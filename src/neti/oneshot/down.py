@@ -7,6 +7,7 @@ Must never do: look at the disk before the kernel is done, or import what may be
 before the rules are gone.
 """
 
+import contextlib
 import os
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
@@ -78,7 +79,17 @@ def down_alone(config: Path, folder: Path, said: Said) -> Down:
         except (DataplaneError, OSError) as error:
             kernel.append(f"an agent that wakes may write to the kernel again: {why(error)}")
     notes = () if kernel else _end_connections(config, led)
+    name_nobody(folder)
     return Down("; ".join(kernel) or None, disk, notes)
+
+
+def name_nobody(folder: Path) -> None:
+    """A resolver may serve the names, and they lead nowhere from here. No reason to fail."""
+    with contextlib.suppress(Exception):
+        from neti.control.protocol import RUN
+        from neti.state import hosts_file
+
+        hosts_file.empty(hosts_file.place(folder, RUN))
 
 
 def _end_connections(config: Path, led: tuple[IPv4Network, ...]) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from neti.host import caller
 from neti.identity.machine import fingerprint
 from neti.model import Member, entry
 from neti.model.settings import Settings
+from neti.oneshot.down import name_nobody
 from neti.registry.opening import open_registry
 from neti.state.folder import StateFolder
 from neti.state.loaded import Loaded
@@ -43,5 +44,6 @@ def leave_alone(settings: Settings) -> Outcome:
     finally:
         registry.detach()
     folder.forget_session()
+    name_nobody(folder.path)
     caller.note("leave", agent="none answers", id=member.id)
     return Outcome.LEFT

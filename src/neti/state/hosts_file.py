@@ -9,6 +9,7 @@ from typing import Final
 
 from neti import durable, files
 from neti.errors import NetiError
+from neti.fleet.names import NOBODY
 from neti.state.loaded import StateError
 from neti.state.location import DEFAULT_STATE
 from neti.words import why
@@ -60,6 +61,12 @@ class HostsFile:
         except OSError:
             return None
         return held.st_ino, held.st_mtime_ns, held.st_size, held.st_mode
+
+
+def empty(path: Path) -> None:
+    """It names nobody from now on. Where no agent keeps one, none is made. Raises NetiError."""
+    if path.is_file():
+        HostsFile(path).keep("".join(f"{line}\n" for line in NOBODY).encode())
 
 
 def read(path: Path) -> list[tuple[str, list[str]]]:

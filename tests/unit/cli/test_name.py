@@ -13,10 +13,12 @@ from click.testing import CliRunner, Result
 
 from neti.cli import cli
 from neti.cli import hosts as hosts_command
+from neti.control.client import AgentForbidden
 from neti.errors import ConfigError, NetiError
 from neti.fleet.hosts_file import BEGIN, END
 from neti.model import Member, entry
 from neti.model.names import Names
+from neti.oneshot.down import name_nobody
 from neti.oneshot.naming import leading_nowhere
 from neti.registry.embedded.registry import EmbeddedRegistry
 from neti.registry.names import decode
@@ -230,7 +232,7 @@ def test_lookup_without_the_right_to_read_anything_secret(
 
     monkeypatch.setattr(hosts_command, "settings_in_force", closed)
     monkeypatch.setattr(hosts_command, "state_folder", lambda _: config.parent)
-    assert "No such file" in refused(config, "lookup", "db")
+    assert "run this as root" in refused(config, "lookup", "db")
     HostsFile(config.parent / "hosts").keep(b"# x\n192.168.0.1\tdb-1.x.org db\n")
     expected = [{"overlay": "192.168.0.1", "names": ["db-1.x.org", "db"]}]
     assert told(config, "lookup", "db") == told(config, "lookup", "192.168.0.1") == expected
@@ -256,6 +258,29 @@ def test_the_agents_file_is_everybodys_and_a_link_in_its_place_is_not_followed(
     assert file.path.stat().st_ino == inode
     file.path.unlink()
     assert file.altered()
+
+
+def test_without_an_agent_down_takes_the_names_away(tmp_path: Path) -> None:
+    name_nobody(tmp_path)
+    assert not (tmp_path / "hosts").exists()
+    HostsFile(tmp_path / "hosts").keep(b"192.168.0.1\tdb\n")
+    name_nobody(tmp_path)
+    assert hosts_file.read(tmp_path / "hosts") == []
+
+
+def test_status_tells_every_user_what_is_no_secret(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(*_: object, **__: object) -> None:
+        raise AgentForbidden("permission denied: run this as root")
+
+    monkeypatch.setattr("neti.cli.status.ask", forbidden)
+    HostsFile(config.parent / "state" / "hosts").keep(b"192.168.0.1\tdb\n")
+    found = run(config, "status")
+    assert found.exit_code == 1
+    assert "1 host in " in found.stdout
+    assert "run this as root" in found.stderr
+    assert run(config, "status", "--json").stdout == ""
 
 
 def test_an_agent_that_starts_leaves_a_file_that_is_right(tmp_path: Path) -> None:
