@@ -25,6 +25,7 @@ ROWS: Final = (
     "commands",
     "packets",
     "groups",
+    "openings",
     "fanout",
     "under_load",
     "embedded",

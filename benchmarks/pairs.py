@@ -31,14 +31,17 @@ from neti.errors import NetiError
 from neti.host.network import set_overlay_route
 from neti.model import Host, Member
 from neti.model.groups import MemberPort
+from neti.model.settings import OpenPort
 from neti.ruleset.delta import Elements
 from neti.ruleset.enforce import PERMANENT
 from neti.ruleset.objects import Structure
+from neti.ruleset.openings import Left, Lengths
 from neti.ruleset.plan import REVOKE_SECONDS
 from neti.ruleset.policy import structure
+from neti.ruleset.policy_leftover import AFTER_CONTAINERS, AFTER_OUTPUT
 from neti.ruleset.reach import Element, elements_of, own_elements
 from neti.ruleset.replace import replacement
-from neti.ruleset.set_names import group_sets
+from neti.ruleset.set_names import group_sets, opening_set_of
 from neti.ruleset.surroundings import Surroundings
 from neti_lab import namespaces
 from neti_lab.wiring import Node, Wiring
@@ -57,6 +60,8 @@ SERVER: Final = Member(
     public=IPv4Address("54.0.0.9"),
     overlay=IPv4Address("100.64.0.9"),
 )
+# Of the prefixes of openings: each has a rule that is looked at.
+_LENGTHS: Final[Lengths] = ((4, 24), (4, 32), (6, 64))
 _NEBULA: Final = (IPv4Address("192.168.100.1"), IPv4Address("192.168.100.2"))
 TRACKED: Final = """
 table inet tracked {
@@ -92,7 +97,10 @@ class Pair:
 @contextlib.contextmanager
 def pairs(names: Sequence[str]) -> Iterator[dict[str, Pair]]:
     """By name: direct, tracked, dnat (one rule on the client), nebula, neti-SIZE, client-SIZE (Neti
-    there alone), groups-SIZExCOUNT (Neti, where each of so many groups has a port), 2014-SIZE."""
+    there alone), groups-SIZExCOUNT (Neti, where each of so many groups has a port), stranger-SIZE
+    (Neti on the server, of which the client is no member: by open_ports), opened-SIZExCOUNT (the
+    same by the last of so many openings), real-SIZE (Neti, by the real address), unrecorded-SIZE
+    (the same without the rules that record such calls), 2014-SIZE."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="neti-bench-")))
         made: dict[str, Pair] = {}
@@ -150,6 +158,12 @@ def _furnish(stack: ExitStack, folder: Path, pair: Pair) -> None:
         pair.target = str(SERVER.overlay)
         members, _, count = size.partition("x")
         _load_neti(folder, pair, int(members), (pair.client, pair.server), groups=int(count))
+    elif kind in ("stranger", "opened"):  # a stranger calls the real address
+        members, _, count = size.partition("x")
+        _load_neti(folder, pair, int(members), (pair.server,), opened=int(count or 0))
+    elif kind in ("real", "unrecorded"):
+        both, recorded = (pair.client, pair.server), kind == "real"
+        _load_neti(folder, pair, int(size), both, recorded=recorded)
     elif kind == "client":
         pair.target = str(SERVER.overlay)
         _load_neti(folder, pair, int(size), (pair.client,))
@@ -174,16 +188,31 @@ def _fleet(size: int) -> list[Member]:
 
 
 def _load_neti(
-    folder: Path, pair: Pair, size: int, ends: Sequence[str], *, groups: int = 0
+    folder: Path,
+    pair: Pair,
+    size: int,
+    ends: Sequence[str],
+    *,
+    groups: int = 0,
+    opened: int | None = None,
+    recorded: bool = True,
 ) -> None:
     """What an agent has written once it is enforced: the strictest. ``groups``: each has a port,
-    and members are spread among them; the caller's is the last one."""
+    and members are spread among them; the caller's is the last one. ``opened``: the client is no
+    member, and the last of so many openings lets it in; 0: open_ports does. ``recorded`` False:
+    without the rules that record calls by real addresses."""
     path = folder / "neti.yml"
     path.write_text(yaml.safe_dump(configuration(str(folder / "state"))))
     ports = [*range(20_000, 20_000 + groups - 1), PORT] if groups else []
     listed = tuple(MemberPort((f"g-{n}",), "tcp", port, port) for n, port in enumerate(ports))
-    settings = replace(load(path), member_ports=listed)
-    around = Surroundings(uplinks=("eth0",), ssh_untracked=True, member_ports=listed)
+    by_file = (OpenPort(first=PORT, last=PORT, proto="tcp"),) if opened == 0 else ()
+    settings = replace(load(path), member_ports=listed, open_ports=by_file)
+    around = Surroundings(
+        uplinks=("eth0",),
+        ssh_untracked=True,
+        member_ports=listed,
+        openings=_LENGTHS if opened else (),
+    )
     for namespace, this in ((pair.client, CLIENT), (pair.server, SERVER)):
         if namespace not in ends:
             continue
@@ -193,6 +222,8 @@ def _load_neti(
         elements.look_at(where for n in range(groups) for where in group_sets(f"g-{n}"))
         wanted = [*own_elements(host, this.overlay)]
         for number, present in enumerate(_fleet(size)):
+            if opened is not None and present is CLIENT:
+                continue
             own = list(elements_of(present, host=host, sites=settings.sites))
             wanted += own
             if groups:
@@ -202,16 +233,37 @@ def _load_neti(
         for element in wanted:
             elements.want(element.where, element.key, element.value)
         rules = structure(settings, around)
+        if not recorded:
+            rules = _unrecorded(rules)
 
-        write = partial(_write_neti, rules, elements, this.private)
+        write = partial(_write_neti, rules, elements, this.private, _openings(opened or 0))
         namespaces.call_inside(namespace, write)
 
 
-def _write_neti(rules: Structure, elements: Elements, private: IPv4Address) -> None:
+def _openings(count: int) -> Left:
+    """So many single addresses, of which the client's is one."""
+    others = (f"203.0.{n // 250}.{n % 250 + 1} . tcp . {PORT}" for n in range(count - 1))
+    keys = [*others, f"{CLIENT.private} . tcp . {PORT}"] if count else []
+    return {opening_set_of(4, 32): dict.fromkeys(keys, 86_400)} if keys else {}
+
+
+def _unrecorded(rules: Structure) -> Structure:
+    after = (AFTER_OUTPUT, AFTER_CONTAINERS)
+    return replace(
+        rules,
+        chains=tuple(
+            replace(chain, rules=tuple(rule for rule in chain.rules if rule not in after))
+            for chain in rules.chains
+            if not chain.name.startswith("leftover")
+        ),
+    )
+
+
+def _write_neti(rules: Structure, elements: Elements, private: IPv4Address, openings: Left) -> None:
     dataplane = NftablesDataplane()
     try:
         kernel = dataplane.read()
-        dataplane.apply(replacement(rules, elements, kernel, grace_seconds=0))
+        dataplane.apply(replacement(rules, elements, kernel, grace_seconds=0, openings=openings))
     finally:
         dataplane.close()
     set_overlay_route(OVERLAY, private, 1500, anew=True)
