@@ -380,6 +380,9 @@ def test_the_kernels_connections_are_told_with_their_ends(sites: TwoSites) -> No
             (A.v6, B.v6, B.v6, 7000),
             (B.public, "10.0.0.11", "10.0.0.11", 7000),
         }
+        sources = [ip_address(one).packed for one in (B.public, A.v6)]
+        opened = {(str(t.source), t.port) for t in a.conntrack.opened_by(sources)}
+        assert {(B.public, 7000), (A.v6, 7000)} == {one for one in opened if one[1] == 7000}
     wait_until(lambda: not any(one[3] == 7000 for one in found()))
 
 

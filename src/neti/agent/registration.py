@@ -33,6 +33,10 @@ _NOT_REGISTERED: Final = (
     "this host is not registered now, so there is nothing to leave; its agent goes on, and "
     "registers it as soon as it can\n→ 'systemctl stop neti' keeps it out"
 )
+_RETIRED: Final = (
+    "an operator took this host out of the fleet, so it is not registered, and its agent does not "
+    "register it\n→ 'systemctl stop neti' stops the agent"
+)
 _OWN_SESSIONS: Final = 2  # time-outs after which the holder is no earlier run of this host
 
 
@@ -321,7 +325,7 @@ class Registration:
             request.fail("this host is leaving already\n→ 'neti status' says whether it is done")
             return
         if self.entry is None:
-            request.fail(_NOT_REGISTERED)
+            request.fail(_NOT_REGISTERED if self._retired is None else _RETIRED)
             return
         if not core.in_step.fresh:
             request.fail(

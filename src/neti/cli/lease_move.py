@@ -142,7 +142,7 @@ def _findings(settings: Settings, old: str, new: str) -> tuple[Finding, ...]:
     if seen.unanswered is not None:
         raise seen.unanswered
     with registry_of(settings) as registry:
-        return findings(seen, registry, old, new, time.time())
+        return findings(settings, seen, registry, old, new, time.time())
 
 
 def _take_out(

@@ -47,7 +47,7 @@ def span_asked(ctx: click.Context, param: click.Parameter, text: str) -> float:
 
 
 @click.command()
-@click.argument("host", metavar="HOST")
+@click.argument("host", metavar="ID")
 @config_option
 @json_option
 @click.option(
@@ -61,9 +61,10 @@ def span_asked(ctx: click.Context, param: click.Parameter, text: str) -> float:
 def ready(host: str, config: Path, as_json: bool, asked: tuple[Question, ...], fresh: bool) -> None:
     """Say whether a host may move, be enforced, be retired.
 
-    From what all hosts say in the registry; on HOST itself also from its agent and its sockets. One
-    line for each finding: who, how many, when, and what to do. What was not watched for a day is
-    yellow, never green. Exit code 0: all green; 1: something is yellow; 2: something is red.
+    From what all hosts say in the registry; on that host itself also from its agent and its
+    sockets. One line for each finding: who, how many, when, and what to do. What was not watched
+    for a day is yellow, never green. Exit code 0: all green; 1: something is yellow; 2: something
+    is red.
 
     \b
     Examples:
@@ -72,7 +73,8 @@ def ready(host: str, config: Path, as_json: bool, asked: tuple[Question, ...], f
     """
     settings, questions = settings_in_force(config), asked or QUESTIONS
     seen = _seen(settings, fresh=fresh)
-    host_id, known = looking.id_of(seen, host), looking.known(seen, time.time())
+    host_id = looking.id_of(seen, host)
+    known = looking.known(settings, seen, time.time())
     own = looking.own_id(settings, ask) == host_id
     more: list[Finding] = []
     if own:
@@ -123,7 +125,7 @@ def asked_anew(settings: Settings) -> None:
 
 
 @click.command()
-@click.argument("hosts", metavar="HOST...", nargs=-1, required=True)
+@click.argument("hosts", metavar="ID...", nargs=-1, required=True)
 @config_option
 @json_option
 @click.option(
@@ -151,8 +153,8 @@ def drained(
 
     Neither by its overlay address nor by a real one: no member is connected, and none has begun a
     connection for --quiet. Other hosts say by themselves whom they call by real addresses, every
-    ten minutes; on HOST itself its agent is asked, who is connected at this moment. 'neti verify'
-    counts as a call. Exit code 0: all are drained.
+    ten minutes; on that host itself its agent is asked who is connected at this moment. 'neti
+    verify' counts as a call. Exit code 0: all are drained.
 
     \b
     Examples:
@@ -213,7 +215,7 @@ def drained_of(
     settings: Settings, seen: Seen, ids: Sequence[str], quiet: float
 ) -> dict[str, list[Finding]]:
     """By id, for each of these once."""
-    known = looking.known(seen, time.time(), quiet)
+    known = looking.known(settings, seen, time.time(), quiet)
     own = looking.own_id(settings, ask)
     return {i: _of(settings, i, known, own=i == own) for i in dict.fromkeys(ids)}
 

@@ -26,7 +26,7 @@ _CUT_OFF = "the hosts may or may not be out\n→ the same command again goes on"
 
 
 @click.command()
-@click.argument("hosts", metavar="[HOST]...", nargs=-1)
+@click.argument("hosts", metavar="[ID]...", nargs=-1)
 @config_option
 @json_option
 @click.option("--dry-run", is_flag=True, help="Show what would be done; change nothing.")
@@ -83,7 +83,7 @@ def retire(
       neti retire --back web-1
     """
     if listed == bool(hosts) or (back and (release_leases or anyway)):
-        raise click.UsageError("expected HOST..., or HOST... --back, or --list")
+        raise click.UsageError("expected ID..., or ID... --back, or --list")
     settings = load(config)
     if listed:
         _list(settings, as_json)

@@ -36,12 +36,16 @@ class Finding:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
     """What the fleet's documents say. ``away``: by id the state of those who are no registered
-    members; ``now``: Unix seconds; ``quiet``: for how many seconds nobody must have called."""
+    members; ``gateways``: those in use; ``here``: the host
+    that is asked about was asked itself; ``now``: Unix seconds; ``quiet``: for how many seconds
+    nobody must have called."""
 
     members: Collection[str]
     told: Mapping[str, Document]
     away: Mapping[str, str]
     now: float
+    gateways: frozenset[str] = frozenset()
+    here: bool = False
     quiet: float = A_DAY
 
 
@@ -86,6 +90,13 @@ def presence(host_id: str, known: Known) -> Iterator[Finding]:
         )
         return
     yield from _age(host_id, known)
+    if host_id in known.gateways:
+        yield Finding(
+            light="red",
+            of=("move", "retire"),
+            what="it is a gateway of its site, and others go through it",
+            then=(f"→ {command('neti gateway drain', host_id)}",),
+        )
 
 
 def _age(host_id: str, known: Known) -> Iterator[Finding]:
@@ -197,7 +208,7 @@ def callers(host_id: str, calls: CallsSeen | None, known: Known) -> Iterator[Fin
             light="red",
             of=("retire",),
             what=f"{opened} open",
-            then=(f"→ neti drained {host_id}, on {host_id}, says whose",),
+            then=() if known.here else (f"→ neti drained {host_id}, on {host_id}, says whose",),
         )
     yield from _last_call(host_id, calls, known)
 
@@ -210,7 +221,7 @@ def _last_call(host_id: str, calls: CallsSeen, known: Known) -> Iterator[Finding
             light="red",
             of=("retire",),
             what=f"a member called it {ago} ago",
-            then=(f"→ neti drained {host_id}, on {host_id}, says who is connected",),
+            then=() if known.here else (f"→ neti drained {host_id}, on {host_id}, says by whom",),
         )
     elif not _for_long(calls.since, known):
         yield Finding(

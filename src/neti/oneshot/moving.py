@@ -15,6 +15,7 @@ from typing import Final, Literal
 from neti.errors import EntryError, NetiError
 from neti.fleet.readiness import Finding, move_findings
 from neti.model import Member, entry
+from neti.model.settings import Settings
 from neti.oneshot.grouping import left_behind
 from neti.oneshot.readiness import known
 from neti.oneshot.registered import Seen
@@ -119,7 +120,7 @@ class Move:
 
 
 def findings(
-    seen: Seen, registry: OperatorRegistry, old: str, new: str, now: float
+    settings: Settings, seen: Seen, registry: OperatorRegistry, old: str, new: str, now: float
 ) -> tuple[Finding, ...]:
     """What would be wrong with the move: nothing is changed."""
     words = retired(registry)
@@ -134,7 +135,10 @@ def findings(
         behind = ()
     else:
         unknown = ()
-    found = [*move_findings(old, new, known(seen, now), holds=holds, behind=behind), *unknown]
+    found = [
+        *move_findings(old, new, known(settings, seen, now), holds=holds, behind=behind),
+        *unknown,
+    ]
     if new in words:
         what = f"{new} is retired, so its agent does not register"
         then = (f"→ neti retire --back {new}, then 'systemctl start neti' there",)

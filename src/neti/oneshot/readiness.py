@@ -14,10 +14,11 @@ from neti.fleet.readiness import A_DAY, Finding, Known, Question
 from neti.host.listeners import listeners, with_owners
 from neti.model.settings import Settings
 from neti.monitoring.called import Called, called_of
-from neti.monitoring.preview import Preview, preview_of
+from neti.monitoring.preview import Preview, Wanted, preview_of
 from neti.monitoring.status import status_of
 from neti.oneshot.registered import Seen
 from neti.registry.detail import CallsSeen, Document
+from neti.registry.hurts import Hurts
 from neti.stage.shadow import Listener, port_name
 from neti.words import counted, some
 
@@ -25,8 +26,10 @@ Ask = Callable[..., Any]
 _SHOWN: Final = 20
 
 
-def known(seen: Seen, now: float, quiet: float = A_DAY) -> Known:
+def known(settings: Settings, seen: Seen, now: float, quiet: float = A_DAY) -> Known:
+    named = {one for site in settings.sites.values() for one in site.gateways}
     return Known(
+        gateways=frozenset(named & seen.members.keys() - seen.drained),
         members=frozenset(seen.members),
         told=seen.told,
         away={row["id"]: str(row["state"]) for row in seen.away},
@@ -92,16 +95,25 @@ def _bound(found: Collection[Listener]) -> Iterator[Listener]:
 
 def with_here(host_id: str, seen: Known, found: Here) -> Known:
     """What its agent says now, in place of what it wrote within the last ten minutes."""
-    if found.called is None:
-        return seen
-    asked, told = found.called, seen.told.get(host_id, Document())
+    told = seen.told.get(host_id, Document())
+    if found.preview is not None:
+        used = _in_use(found.preview)
+        hurts = Hurts(ports=len(used), sources=sum(row.sources for row in used))
+        told = replace(told, hurts=hurts)
+    asked = found.called
+    if asked is None:
+        return replace(seen, told={**seen.told, host_id: told})
     opened = None if asked.fault else sum(one.connections for one in asked.callers)
     calls = None
     if asked.since is not None:
         last = None if asked.last is None else int(asked.last)
         calls = CallsSeen(since=int(asked.since), last=last, open=opened)
     said: Mapping[str, Document] = {**seen.told, host_id: replace(told, calls=calls)}
-    return replace(seen, told=said)
+    return replace(seen, told=said, here=True)
+
+
+def _in_use(shown: Preview) -> list[Wanted]:
+    return [row for row in shown.ports if row.rank == "used" and not row.accepted]
 
 
 def findings_here(found: Here) -> Iterator[Finding]:
@@ -120,8 +132,7 @@ def findings_here(found: Here) -> Iterator[Finding]:
             "another address",
             then=("→ let it listen on 0.0.0.0, or change that in its configuration there",),
         )
-    rows = found.preview.ports if found.preview is not None else ()
-    if broken := [row for row in rows if row.rank == "used" and not row.accepted]:
+    if broken := _in_use(found.preview) if found.preview is not None else []:
         ports = some([port_name((row.protocol, row.port)) for row in broken])
         sources = some(sorted({one.address for row in broken for one in row.top}), 5)
         yield Finding(

@@ -77,6 +77,7 @@ def test_it_stays_out_when_its_agent_starts_again_until_it_is_taken_back(world: 
     sentence = goes.problems()["registration"]
     assert "took this host out of the fleet at 2023-11-14" in sentence
     assert "neti retire --back ec2-2" in sentence
+    assert "does not register it" in goes.ask("leave")["error"]
     retire(world)
     assert members(stays) == {"ec2-1", "ec2-2"}
     assert "registration" not in goes.problems()

@@ -96,6 +96,11 @@ def test_who_calls_it_by_a_real_address(
     assert what in said(list(judged("db", seen)), expected)
 
 
+def test_a_gateway_in_use_has_to_be_drained_first() -> None:
+    seen = replace(known(), gateways=frozenset({"db"}))
+    assert lights(seen) == {"move": "red", "enforce": "green", "retire": "red"}
+
+
 def test_a_host_that_is_not_there_says_nothing() -> None:
     seen = Known(members=frozenset({"web"}), told={"web": SOUND}, away={"db": "lost"}, now=NOW)
     assert set(lights(seen).values()) == {"red"}

@@ -11,7 +11,7 @@ from neti.dataplane.foreign import Dropping
 from neti.model import Host
 from neti.model.problems import Problems
 from neti.model.settings import Settings
-from neti.monitoring.arrivals import Arrivals
+from neti.monitoring.arrivals import Arrivals, Calls
 
 
 @pytest.mark.parametrize(
@@ -84,3 +84,25 @@ def test_packets_count_for_more_than_rules(surely: bool) -> None:
     network.arrived({"asked": 27, "arrived": 20})
     assert not list(problems)
     assert network.perhaps == ()
+
+
+@pytest.mark.parametrize(
+    ("counts", "last"),
+    [
+        ([9], None),  # whatever was counted before may be of any time
+        ([9, 9, 9], None),
+        ([9, 10, 10], 1.0),
+        ([9, 10, 0, 0], 1.0),  # the table was made again, and nobody called
+        ([9, 0, 4], 2.0),
+        ([9, 4], 1.0),  # made again, and called since
+    ],
+)
+def test_when_a_member_last_called(counts: list[int], last: float | None) -> None:
+    calls = Calls()
+    for now, asked in enumerate(counts):
+        calls.look(asked, float(now))
+    assert (calls.since, calls.last) == (0.0, last)
+    calls.stop()
+    assert (calls.since, calls.last) == (None, None)
+    calls.look(3, 7.0)
+    assert (calls.since, calls.last) == (7.0, None)
