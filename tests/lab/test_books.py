@@ -1,8 +1,16 @@
 """Requests, troubles and phases become a table; nothing runs here."""
 
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from neti_lab import busy
 from neti_lab.migrate.books import Line, as_text, lines_of
 from neti_lab.migrate.chaos import Trouble
 from neti_lab.migrate.journey import Phase
+from neti_lab.migrate.story import _LAST, _MOVING, _PREPARING, _TIERS
 from neti_lab.shop.figures import Figures, Traced
 
 PHASES = (Phase("first", 10.0, 20.0), Phase("second", 21.0, 30.0))
@@ -43,4 +51,37 @@ def test_only_what_a_flush_may_have_broken_is_excused() -> None:
 def test_the_table_shows_what_was_excused_beside_what_was_not() -> None:
     phase = Figures("moved", 1200, 5, 1.0, 2.0, None)
     text = as_text([Line(3.0, phase, 3, 2, 2)])[1]
-    assert text.split() == ["moved", "3.0", "1,200", "2", "(+3)", "1.0", "2.0", "-", "0", "(+2)"]
+    assert text.split() == ["moved", "3.0", "1,200", "2", "(+3)", "2.0", "-", "0", "(+2)"]
+
+
+def test_the_table_fits_80_columns_and_says_who_kept_the_scanner_out() -> None:
+    """Three of them are the story's indentation."""
+    titles = [title for _, title, _ in (*_PREPARING, *_MOVING, *_LAST, *_TIERS.values())]
+    widest = max(titles, key=len)
+    figures = Figures(widest, 123_456, 12, 1000.1, 12_345.6, 12_345.6)
+    groups = Line(1234.5, figures, 2, 12, 2, step="15")
+    lines = as_text([groups, replace(groups, step="16", by_neti=True)])
+    assert all(len(line) <= 77 for line in lines)
+    assert "only Neti keeps the scanner out" in lines[2]
+    assert [line.split()[0] for line in lines] == ["PHASE", "15", "---", "16"]
+
+
+def test_phases_have_the_runbooks_numbers() -> None:
+    """Whoever has played it finds each phase on the page; 2 and 3 are one."""
+    page = (Path(__file__).parents[2] / "docs/runbook.md").read_text()
+    there = re.findall(r"^## (\d+)\. ", page, re.MULTILINE)
+    played = [step for step, _, _ in (*_PREPARING, *_MOVING, *_LAST)]
+    assert played == [one for one in there if one not in ("3", "17")]
+
+
+@pytest.mark.parametrize(
+    ("load", "processors", "factor"),
+    [(0.0, 2, 1.0), (2.0, 2, 1.0), (5.0, 2, 2.5), (90.0, 2, 4.0)],
+)
+def test_time_outs_follow_how_busy_the_machine_is(
+    load: float, processors: int, factor: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NETI_LAB_STRETCH", "1")
+    monkeypatch.setattr(busy, "measure", lambda: (load, processors))
+    assert ("BUSY" in busy.stretch_time_outs()) == (factor > 1)
+    assert busy.stretched(5.0) == 5.0 * factor

@@ -8,8 +8,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import click
 from rich.console import Console
 from rich.text import Text
+
+from neti.cli.looks import folded
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +26,9 @@ class Finding:
 
 class Stage:
     def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console(highlight=False)
+        context = click.get_current_context(silent=True)
+        plain = context is not None and context.color is False
+        self._console = console or Console(highlight=False, no_color=plain or None)
         self.findings: list[Finding] = []
         self._scenes = 0
         self._began = time.monotonic()
@@ -34,11 +39,13 @@ class Stage:
         return time.monotonic() - self._began
 
     @contextlib.contextmanager
-    def scene(self, title: str) -> Iterator[Callable[[str], None]]:
-        """Yields what changes the spinner's text; elsewhere than on a terminal it does nothing."""
+    def scene(self, title: str, *, number: str | None = None) -> Iterator[Callable[[str], None]]:
+        """Yields what changes the spinner's text; elsewhere than on a terminal it does nothing.
+        ``number``: somebody else's; empty: it has none; None: it is counted."""
         self._scenes += 1
+        shown = str(self._scenes) if number is None else number
         self._console.print()
-        self._line(f"{self._scenes}. {title}", style="bold")
+        self._line(f"{shown}. {title}" if shown else title, style="bold")
         if not self._console.is_terminal:
             yield lambda text: None
             return
@@ -46,8 +53,9 @@ class Stage:
             yield status.update
 
     def say(self, text: str = "") -> None:
+        width = self._console.width if self._console.is_terminal else None
         for line in text.splitlines() or [""]:
-            self._line(f"   {line}")
+            self._line(folded(f"   {line}", width))
 
     def find(self, what: str, ok: bool, figure: str) -> None:
         """Say what was found, and keep it for the table at the end."""

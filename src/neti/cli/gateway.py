@@ -92,3 +92,6 @@ def _say(host_id: str, done: Drained, on: bool, dry_run: bool, *, as_json: bool)
     if on:
         say(f"hosts of site {done.site} go by {some(list(done.others))}")
         say(f"→ 'neti metrics' on {host_id}: stop it when neti_gateway_packets_total stands still")
+        say(f"→ 'neti gateway undrain {host_id}' uses it again")
+    elif done.changed and not dry_run:
+        say(f"→ 'neti gateway drain {host_id}' takes it out of use again")

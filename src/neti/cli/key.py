@@ -118,7 +118,10 @@ def revoke(host_id: str, config: Path, as_json: bool, public_key: str | None) ->
 
 
 def _say_what_comes(host_id: str, revoked: str, is_there: bool) -> None:
-    say(f"nobody can register with {revoked}, the public key of {host_id}, any more")
+    say(
+        f"nobody can register with {revoked}, the public key of {host_id}, any more; that is for "
+        "good"
+    )
     if is_there:
         say(
             f"peers drop it within three seconds, whatever {host_id} does; the agent there makes "

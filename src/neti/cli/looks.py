@@ -24,7 +24,7 @@ _NARROWEST: Final = 40  # below that a window is no page
 # A command in quotes is for pasting: it stays in one piece.
 _PIECE: Final = re.compile(r"(?:(?<!\w)'[^']*'|\S)+| +")
 _LABEL: Final = re.compile(r"neti: |\s*(?:\S+(?: \S+)?  +)?")
-_FOR_PASTING: Final = ("→ ", "# ")
+_FOR_PASTING: Final = ("→ ", "# ", "$ ")
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -60,4 +60,9 @@ def remove(nodes: tuple[str, ...], config: Path, as_json: bool, yes: bool, force
     if as_json:
         print_json({"deleted": count, "nodes": [one.path for one in doomed]})
         return
-    say(f"{counted(count, 'node')} deleted")
+    say(
+        f"{counted(count, 'node')} deleted. There is no undo: what an agent needs it makes anew by "
+        "itself, and a lease or a record comes back from an export alone.",
+        "→ 'neti registry check' shows what is left",
+        "→ 'neti registry import FILE' makes what an export has and the registry has not",
+    )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from neti_lab import LabError, certificates, ensemble, groups, namespaces
+from neti_lab.busy import stretched
 from neti_lab.migrate.company import PORTS, task_of
 from neti_lab.migrate.journey import TRIAL_SECONDS, Journey
 from neti_lab.migrate.looking import all_reached, doors, refused, served
@@ -248,6 +249,7 @@ def open_groups(journey: Journey) -> None:
     tries = journey.company.statistics("scanner").get("tries", 0)
     for site in ("ec2", "vpc"):
         journey.groups(site, groups.open_hosts(CLOUD))
+    journey.tries_at_groups = tries
     journey.until(
         lambda: since() > 100 and journey.company.statistics("scanner")["tries"] - tries > 200,
         "the stranger's packets do not come to the hosts",
@@ -259,7 +261,7 @@ def open_groups(journey: Journey) -> None:
 
 def _enforced(journey: Journey, tier: list[LabHost]) -> None:
     """A trial that ended unconfirmed, because its agent was just dead, is begun again by hand."""
-    deadline = time.monotonic() + _ENFORCE_SECONDS
+    deadline = time.monotonic() + stretched(_ENFORCE_SECONDS)
     for host in tier:
         asked = time.monotonic()
         while (stage := journey.status(host)["stage"]) != "enforced":

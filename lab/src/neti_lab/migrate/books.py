@@ -12,6 +12,7 @@ from neti_lab.shop.figures import Figures, Traced
 
 # As long as Neti may take to repair a host's rules, and a lost packet to be sent again.
 REPAIR_SECONDS: Final = 2.0
+_ONLY_NETI: Final = "--- from here on the groups are open, and only Neti keeps the scanner out ---"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,8 @@ class Line:
     excused: int
     hits: int
     excused_hits: int
+    step: str = ""
+    by_neti: bool = False
 
 
 def lines_of(
@@ -53,6 +56,8 @@ def lines_of(
             excused_hits=sum(
                 span.begin <= at < span.end and _overlaps(at, at, flushed) for at in reached
             ),
+            step=phase.step,
+            by_neti=phase.by_neti,
         )
         for phase, span, counted in zip(
             phases, spans, figures.by_phase(requests, spans), strict=True
@@ -61,22 +66,27 @@ def lines_of(
 
 
 def as_text(lines: Sequence[Line]) -> list[str]:
-    """The table at the end; what is excused stands beside what is not, as (+N)."""
-    header = ["PHASE", "SECONDS", "REQUESTS", "FAILED", "P50 ms", "P99 ms", "SLOWEST ms", "HITS"]
+    """The table at the end, in 77 columns; what is excused stands beside what is not, as (+N). A
+    line parts the phases in which groups keep the scanner out from those in which Neti does."""
+    header = ["", "PHASE", "TIME s", "REQUESTS", "FAILED", "P99 ms", "MAX ms", "HITS"]
     rows = [
         [
+            one.step,
             one.figures.phase,
             f"{one.seconds:.1f}",
             f"{one.figures.requests:,}",
             _counted(one.figures.failures, one.excused),
-            _ms(one.figures.p50_ms),
             _ms(one.figures.p99_ms),
             _ms(one.figures.max_ms),
             _counted(one.hits, one.excused_hits),
         ]
         for one in lines
     ]
-    return table(header, rows)
+    shown = table(header, rows)
+    parts = [number for number, one in enumerate(lines) if one.by_neti]
+    if parts:
+        shown.insert(1 + parts[0], _ONLY_NETI)
+    return shown
 
 
 def _counted(number: int, excused: int) -> str:
@@ -84,7 +94,9 @@ def _counted(number: int, excused: int) -> str:
 
 
 def _ms(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1f}"
+    if value is None:
+        return "-"
+    return f"{value:.0f}" if value >= 1000 else f"{value:.1f}"
 
 
 def _overlaps(began: float, ended: float, windows: Sequence[tuple[float, float]]) -> bool:

@@ -15,12 +15,21 @@ from typing import Final
 
 from neti.errors import NetiError
 from neti_lab import LabError, agents, ensemble, namespaces, registries
+from neti_lab.busy import stretched
 from neti_lab.migrate.journey import Journey
 from neti_lab.topology import LabHost
 
 _BETWEEN: Final = (0.5, 3.0)  # seconds from the end of one trouble to the next
 _RESTART_SECONDS: Final = 2.0  # as RestartSec in the units
 _MEND_SECONDS: Final = 40.0
+
+
+_DONE: Final = {
+    "agent": "killed the agent of",
+    "leader": "killed the ensemble's leader",
+    "proxy": "killed proxy",
+    "flush": "flushed all rules of",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +60,7 @@ class Chaos:
             yield
         finally:
             self._ended.set()
-            self._thread.join(_MEND_SECONDS)
+            self._thread.join(stretched(_MEND_SECONDS))
 
     def _run(self) -> None:
         kinds: list[Callable[[], tuple[str, float] | None]] = [
@@ -64,6 +73,7 @@ class Chaos:
             act = self._chance.choice(kinds)
             began = time.monotonic()
             kind = act.__name__.strip("_")
+            say = self._journey.say
             # Never while a phase takes hosts or leases away: a restarted one would come back.
             with self._journey.undisturbed:
                 if self._ended.is_set():
@@ -72,10 +82,12 @@ class Chaos:
                     done = act()
                 except NetiError as error:
                     self.troubles.append(Trouble(kind, "", began, time.monotonic(), str(error)))
+                    say(f"chaos: {kind} NOT mended: {error}")
                     continue
             if done is not None:
                 where, since = done
                 self.troubles.append(Trouble(kind, where, since, time.monotonic()))
+                say(f"chaos: {_DONE[kind]} {where}; mended in {time.monotonic() - since:.2f} s")
 
     # --- kinds: each returns where, and since when; None when there is nothing to break ---
 
@@ -98,7 +110,7 @@ class Chaos:
         ensemble.kill(leader, play.state)
         time.sleep(_RESTART_SECONDS)
         ensemble.start_server(play.plan, leader, play.state)
-        ensemble.server(play.plan, leader, play.state).wait(_MEND_SECONDS)
+        ensemble.server(play.plan, leader, play.state).wait(stretched(_MEND_SECONDS))
         return leader.name, began
 
     def _proxy(self) -> tuple[str, float] | None:
@@ -129,7 +141,7 @@ class Chaos:
         return self._chance.choice(members) if members else None
 
     def _until(self, condition: Callable[[], bool], what: str) -> None:
-        deadline = time.monotonic() + _MEND_SECONDS
+        deadline = time.monotonic() + stretched(_MEND_SECONDS)
         while True:
             try:
                 if condition():
@@ -137,7 +149,7 @@ class Chaos:
             except NetiError:
                 pass  # the registry, which may be choosing a leader; it is asked again
             if time.monotonic() > deadline:
-                raise LabError(f"{what} did not come back within {_MEND_SECONDS:.0f} s")
+                raise LabError(f"{what} did not come back within {stretched(_MEND_SECONDS):.0f} s")
             time.sleep(0.01)
 
 

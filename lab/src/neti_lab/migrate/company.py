@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from neti_lab import LabError, agents, namespaces, processes
+from neti_lab.busy import stretched
 from neti_lab.shop import APP, CACHE, DATABASE, WEB
 from neti_lab.state import LabState
 from neti_lab.topology import INTERNET, STRANGER, LabHost, LabPlan
@@ -71,7 +72,7 @@ class Company:
         if process is None:
             return
         process.signal(signal.SIGTERM)
-        deadline = time.monotonic() + _STOP_SECONDS
+        deadline = time.monotonic() + stretched(_STOP_SECONDS)
         while process.alive:
             if time.monotonic() > deadline:
                 raise LabError(f"the service of {name} does not end: {self.log(name)}")
@@ -155,7 +156,7 @@ class Company:
         )
 
     def _await_listening(self, host: LabHost, port: int) -> None:
-        deadline = time.monotonic() + _START_SECONDS
+        deadline = time.monotonic() + stretched(_START_SECONDS)
         while not namespaces.call_inside(self._plan.namespace(host.name), lambda: _listens(port)):
             if self._state.process(f"shop-{host.name}") is None or time.monotonic() > deadline:
                 raise LabError(f"the service of {host.name} does not start: {self.log(host.name)}")

@@ -19,6 +19,7 @@ import yaml
 from neti.errors import NetiError
 from neti.registry import Registry
 from neti_lab import LabError, agents, groups, namespaces, registries, wireguard, wiring
+from neti_lab.busy import stretched
 from neti_lab.migrate.company import PORTS, Company, task_of
 from neti_lab.migrate.live import watching
 from neti_lab.play import Play, wait_for
@@ -38,6 +39,8 @@ class Phase:
     title: str
     began: float
     ended: float
+    step: str = ""  # of docs/runbook.md; empty: it has none
+    by_neti: bool = False  # no group keeps the scanner out any more, only Neti does
 
 
 @dataclass(slots=True)
@@ -48,6 +51,7 @@ class Journey:
     play: Play
     company: Company
     phases: list[Phase] = field(default_factory=list)
+    tries_at_groups: int | None = None  # the scanner's, while groups were shut; None: they are
     member_ports: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     # Held while hosts or leases are taken away: nothing may be broken and mended meanwhile.
     undisturbed: threading.RLock = field(default_factory=threading.RLock)
@@ -55,15 +59,16 @@ class Journey:
     # --- the story ---
 
     @contextmanager
-    def phase(self, title: str) -> Iterator[None]:
+    def phase(self, title: str, step: str) -> Iterator[None]:
         """A phase; the caller's statistics are shown while it runs, and found good at its end."""
-        with self.play.stage.scene(title) as show, watching(self.company, title, show):
+        with self.play.stage.scene(title, number=step) as show, watching(self.company, title, show):
             began = time.monotonic()
             try:
                 yield
                 time.sleep(REST_SECONDS)
             finally:
-                self.phases.append(Phase(title, began, time.monotonic()))
+                by_neti = self.tries_at_groups is not None
+                self.phases.append(Phase(title, began, time.monotonic(), step, by_neti))
 
     def say(self, text: str) -> None:
         self.play.stage.say(text)
@@ -144,7 +149,7 @@ class Journey:
             except NetiError:
                 return False  # an agent that is just being restarted; it is asked again
 
-        return wait_for(holds, what, seconds=seconds)
+        return wait_for(holds, what, seconds=stretched(seconds))
 
     def in_good_health(self, hosts: Sequence[LabHost]) -> None:
         """Until ``neti check`` says so of each of these. A fight over the rules is named for a
@@ -226,7 +231,7 @@ class Journey:
     def _insist(self, act: Callable[[], str], shown: str | None) -> str:
         if shown is not None:
             self.say(shown)
-        deadline = time.monotonic() + _COMMAND_SECONDS
+        deadline = time.monotonic() + stretched(_COMMAND_SECONDS)
         while True:
             try:
                 said = act()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from neti.errors import NetiError
-from neti_lab import lifecycle, namespaces, registries
+from neti_lab import busy, lifecycle, namespaces, registries
 from neti_lab.migrate import before, books, moving, tiers
 from neti_lab.migrate.chaos import Chaos
 from neti_lab.migrate.company import PORTS, TASKS, Company, task_of
@@ -23,36 +23,37 @@ from neti_lab.stage import Stage, one_line
 from neti_lab.state import LabState
 from neti_lab.topology import SITES, STRANGER, WEB_PORT, LabPlan, lab_command, plan_lab
 
-Phases = tuple[tuple[str, Callable[[Journey], None]], ...]
+# The number of docs/runbook.md (its 2 and 3 are one phase here), a title, and what is done.
+Phases = tuple[tuple[str, str, Callable[[Journey], None]], ...]
 
 _PREPARING: Final[Phases] = (
-    ("The old site", before.old_site),
-    ("The ensemble and its proxies", before.registry),
+    ("1", "The old site", before.old_site),
+    ("2", "Ensemble and proxies", before.registry),
 )
 _MOVING: Final[Phases] = (
-    ("Agents in shadow", before.shadow),
-    ("Coverage", before.coverage),
-    ("Overlay addresses", before.overlay_addresses),
-    ("The new site", before.new_site),
-    ("Reachability", before.reachability),
-    ("Preview", before.preview),
-    ("Enforce one", before.enforce_one),
-    ("Enforce by tier", before.enforce_tiers),
-    ("Groups opened", before.open_groups),
-    ("Web and app moved", moving.web_and_app),
-    ("The database", moving.database),
-    ("Old hosts retired", moving.retire),
+    ("4", "Agents in shadow", before.shadow),
+    ("5", "Coverage", before.coverage),
+    ("6", "Overlay addresses", before.overlay_addresses),
+    ("7", "The new site", before.new_site),
+    ("8", "Reachability", before.reachability),
+    ("9", "Preview", before.preview),
+    ("10", "Enforce one", before.enforce_one),
+    ("11", "Enforce by tier", before.enforce_tiers),
+    ("12", "Groups opened", before.open_groups),
+    ("13", "Web and app moved", moving.web_and_app),
+    ("14", "The database", moving.database),
+    ("15", "Old hosts retired", moving.retire),
 )
-_LAST: Final[Phases] = (("Proxies gone", moving.proxies_gone),)
+_LAST: Final[Phases] = (("16", "Proxies gone", moving.proxies_gone),)
 # With groups: after which phase each of these comes.
-_TIERS: Final[dict[str, tuple[str, Callable[[Journey], None]]]] = {
-    "The ensemble and its proxies": ("Groups of members", tiers.define),
-    "Agents in shadow": ("Members recorded", tiers.record),
-    "Overlay addresses": ("Member ports", tiers.suggested),
-    "The new site": ("The new site's groups", tiers.new_site),
-    "Enforce by tier": ("Member ports in force", tiers.enforce),
-    "Web and app moved": ("The new database's group", tiers.new_database),
-    "Old hosts retired": ("Old ids out of groups", tiers.retired),
+_TIERS: Final[dict[str, tuple[str, str, Callable[[Journey], None]]]] = {
+    "Ensemble and proxies": ("", "Groups of members", tiers.define),
+    "Agents in shadow": ("", "Members recorded", tiers.record),
+    "Overlay addresses": ("", "Member ports", tiers.suggested),
+    "The new site": ("", "New site's groups", tiers.new_site),
+    "Enforce by tier": ("", "Member ports in force", tiers.enforce),
+    "Web and app moved": ("", "New database's group", tiers.new_database),
+    "Old hosts retired": ("", "Old ids out of groups", tiers.retired),
 }
 
 
@@ -91,7 +92,7 @@ def run(
         if keep and state.exists:
             state.declare_complete()
         else:
-            with stage.scene("Teardown"):
+            with stage.scene("Teardown", number=""):
                 lifecycle.take_down(state)
                 stage.find("everything taken down", not lifecycle.anything_left(state), plan.name)
     well = stage.close()
@@ -110,6 +111,8 @@ def _again(plan: LabPlan, seed: int | None, *, groups: bool) -> tuple[str, ...]:
 def _perform(
     state: LabState, plan: LabPlan, stage: Stage, seed: int | None, *, groups: bool
 ) -> None:
+    stage.say(busy.stretch_time_outs())
+    stage.say("numbers of phases are those of docs/runbook.md")
     for line in drawing(plan):
         stage.say(line)
     lifecycle.bring_up(
@@ -145,25 +148,25 @@ def _perform(
 def _travel(
     journey: Journey, chaos: Chaos | None, stack: contextlib.ExitStack, *, groups: bool
 ) -> None:
-    for title, act in _told(_PREPARING, groups=groups):
-        _play(journey, title, act)
+    for phase in _told(_PREPARING, groups=groups):
+        _play(journey, *phase)
     play = journey.play
     play.opened = registries.open_registry(play.plan, play.state)
     stack.callback(play.opened.close)
     with chaos.reigning() if chaos is not None else contextlib.nullcontext():
-        for title, act in _told(_MOVING, groups=groups):
-            _play(journey, title, act)
-    for title, act in _LAST:
-        _play(journey, title, act)
+        for phase in _told(_MOVING, groups=groups):
+            _play(journey, *phase)
+    for phase in _LAST:
+        _play(journey, *phase)
 
 
 def _told(phases: Phases, *, groups: bool) -> Phases:
     after = _TIERS if groups else {}
-    return tuple(one for phase in phases for one in (phase, after.get(phase[0])) if one is not None)
+    return tuple(one for phase in phases for one in (phase, after.get(phase[1])) if one is not None)
 
 
-def _play(journey: Journey, title: str, act: Callable[[Journey], None]) -> None:
-    with journey.phase(title):
+def _play(journey: Journey, step: str, title: str, act: Callable[[Journey], None]) -> None:
+    with journey.phase(title, step):
         act(journey)
 
 
@@ -195,6 +198,7 @@ def _settle_the_books(journey: Journey, chaos: Chaos | None) -> None:
     )
     excused = sum(one.excused_hits for one in found)
     _count_who_got_in(journey, ("scanner",), "times that the scanner got in", excused)
+    _say_who_kept_it_out(journey)
     if journey.member_ports:
         hits = _hits(journey, *tiers.OUTSIDERS)
         beside = books.lines_of(journey.phases, (), hits, troubles)
@@ -215,6 +219,17 @@ def _count_who_got_in(journey: Journey, names: Sequence[str], what: str, excused
     got_in = sum(int(one.get("hit_count", 0)) for one in counted) - excused
     tries = sum(one.get("tries", 0) for one in counted)
     journey.find(what, got_in == 0, f"{got_in} in {tries:,} tries")
+
+
+def _say_who_kept_it_out(journey: Journey) -> None:
+    """While groups are shut, no hit says nothing of Neti."""
+    tries = journey.company.statistics("scanner").get("tries", 0)
+    by_groups = journey.tries_at_groups
+    alone = 0 if by_groups is None else tries - by_groups
+    journey.say(
+        f"{tries - alone:,} of these tries met the sites' groups, shut or not yet opened; "
+        f"{alone:,} were let through by them, and only Neti was in the way"
+    )
 
 
 def _callers(journey: Journey) -> list[str]:

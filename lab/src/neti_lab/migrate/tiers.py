@@ -12,6 +12,7 @@ from typing import Any, Final
 import yaml
 
 from neti_lab import LabError, namespaces
+from neti_lab.busy import stretched
 from neti_lab.migrate import before
 from neti_lab.migrate.company import PORTS, task_of
 from neti_lab.migrate.journey import TRIAL_SECONDS, Journey
@@ -193,7 +194,7 @@ def _all_are(journey: Journey, hosts: Sequence[LabHost], state: str) -> None:
 
 def _in_force(journey: Journey, tier: Sequence[LabHost]) -> None:
     """A trial that ended unconfirmed, because its agent was just dead, is begun again by hand."""
-    deadline = time.monotonic() + _ENFORCE_SECONDS
+    deadline = time.monotonic() + stretched(_ENFORCE_SECONDS)
     for host in tier:
         asked = time.monotonic()
         while (state := _state(journey, host)) != "in force":

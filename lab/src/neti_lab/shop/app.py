@@ -8,14 +8,15 @@ import time
 from dataclasses import asdict
 from typing import Final
 
+from neti_lab.busy import stretched
 from neti_lab.shop import lines
 from neti_lab.shop.configuration import AppConfiguration, Document, Endpoint
 from neti_lab.shop.link import Link, Unanswered
 from neti_lab.shop.program import write_document
 from neti_lab.shop.tally import LastErrors
 
-_DATABASE_PATIENCE: Final = 5.0
-_CACHE_PATIENCE: Final = 0.5
+_DATABASE_PATIENCE: Final = stretched(5.0)
+_CACHE_PATIENCE: Final = stretched(0.5)
 _CACHE_REST: Final = 0.5
 
 

@@ -13,14 +13,15 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
+from neti_lab.busy import stretched
 from neti_lab.shop import lines
 from neti_lab.shop.configuration import Document, Endpoint
 
-_CONNECT_SECONDS: Final = 1.0
+_CONNECT_SECONDS: Final = stretched(1.0)
 _PAUSE_SECONDS: Final = 0.05  # twice as long each time, for many requests may be waiting
 _LONGEST_PAUSE_SECONDS: Final = 0.2
 # A peer that vanished without a word must not use up all of the patience.
-_ANSWER_SECONDS: Final = 2.0
+_ANSWER_SECONDS: Final = stretched(2.0)
 # "I am not the primary" is for the driver: the right one is at the same address soon.
 _ELSEWHERE: Final = frozenset({"read_only", "handed_over"})
 

@@ -13,13 +13,14 @@ from typing import Final
 
 from neti import log
 from neti_lab import LabError
+from neti_lab.busy import stretched
 from neti_lab.shop import lines
 from neti_lab.shop.bell import Bell
 from neti_lab.shop.configuration import Document
 from neti_lab.shop.ledger import HANDED_OVER, PRIMARY, Entry, Ledger
 from neti_lab.shop.serving import Connection
 
-SILENCE_SECONDS: Final = 3.0
+SILENCE_SECONDS: Final = stretched(3.0)
 HEARTBEAT_SECONDS: Final = 0.5
 HAND_OVER_SECONDS: Final = 5.0
 _ENTRIES_AT_ONCE: Final = 500

@@ -11,12 +11,13 @@ from typing import Final
 
 from neti import log
 from neti_lab import LabError
+from neti_lab.busy import stretched
 from neti_lab.shop import lines
 from neti_lab.shop.configuration import Document, Endpoint
 from neti_lab.shop.ledger import Entry, Ledger
 from neti_lab.shop.primary import SILENCE_SECONDS
 
-_CONNECT_SECONDS: Final = 1.0
+_CONNECT_SECONDS: Final = stretched(1.0)
 _PAUSE_SECONDS: Final = 0.1
 
 

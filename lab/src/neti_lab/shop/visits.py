@@ -11,11 +11,12 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
+from neti_lab.busy import stretched
 from neti_lab.shop import lines
 from neti_lab.shop.configuration import Endpoint
 from neti_lab.shop.tally import Tally, Visited
 
-REQUEST_SECONDS: Final = 5.0
+REQUEST_SECONDS: Final = stretched(5.0)
 _FAULTS: Final = (OSError, ValueError, KeyError, TypeError, EOFError, asyncio.LimitOverrunError)
 
 # One request on an open connection to the endpoint. Wrong, or any other error, when it failed.

@@ -9,6 +9,7 @@ import time
 from typing import Final
 
 from neti import log
+from neti_lab.busy import stretched
 from neti_lab.shop import http1
 from neti_lab.shop.configuration import Document, Endpoint, Endpoints, WebConfiguration
 from neti_lab.shop.lines import AnswerLate, NotReached, ask_once
@@ -16,8 +17,8 @@ from neti_lab.shop.program import write_document
 from neti_lab.shop.serving import Connection, Service
 from neti_lab.shop.tally import LastErrors
 
-_CONNECT_SECONDS: Final = 1.0
-_ANSWER_SECONDS: Final = 6.0  # an app gives up after five
+_CONNECT_SECONDS: Final = stretched(1.0)
+_ANSWER_SECONDS: Final = stretched(6.0)  # an app gives up after five
 _LONGEST_ID: Final = 64
 
 
