@@ -544,6 +544,8 @@ def test_nothing_is_ever_added_that_is_there(
         resync(wanted, RELAXED)
         trial()
         reconciler.disarm()
+        trial()  # by which the word of relaxing goes
+        reconciler.confirm_trial(elements)
         resync(wanted, PERMANENT)
         resync(wanted, PERMANENT)
     assert dataplane.read().armed_for_good

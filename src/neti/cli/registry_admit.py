@@ -220,9 +220,10 @@ def _take_out(
     try:
         return group_admission.take_out(settings, registry, owners, time.time())
     except NetiError as error:
+        why = str(error).partition("\n")[0]  # its next step is another command's
         raise NetiError(
-            f"nobody was admitted, because ids that get another certificate have to leave the "
-            f"groups that the former one put them into first: {error}\n"
+            "nobody was admitted, because ids that get another certificate have to leave the "
+            f"groups that the former one put them into first: {why}\n"
             "→ neti group remove GROUP SUBJECT --shrink, then this again, and then "
             "neti group add GROUP SUBJECT"
         ) from error

@@ -1,12 +1,13 @@
 """What an admission does to groups with subjects."""
 
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 import pytest
 
 from neti.config import load
 from neti.errors import NetiError
+from neti.model import Member, entry
 from neti.model.groups import GroupLine, Groups
 from neti.model.settings import Settings
 from neti.oneshot.group_admission import put_in, take_out
@@ -84,6 +85,36 @@ def test_who_gets_another_certificate_leaves_first(
     assert held(registry).edition == 7
     assert take_out(settings, registry, owners, 100.0) == {"db": ("a",)}
     assert held(registry).lines["db"] == (DB, GroupLine("b"), by("c"))
+
+
+def test_more_than_half_of_a_group_does_not_go_by_the_way(settings: Settings) -> None:
+    """Agents would not follow it, and the id would be another certificate's all the same."""
+    server = MemoryServer()
+    ids = [f"h-{number}" for number in range(6)]
+    for number, host_id in enumerate(ids, 1):
+        made = MemoryRegistry(server)
+        member = Member(
+            id=host_id,
+            site="dc",
+            private=IPv4Address(f"10.0.0.{number}"),
+            public=None,
+            overlay=made.acquire(host_id, SUBNET),
+        )
+        made.register(
+            host_id=host_id,
+            name=entry.encode(member),
+            data=b"",
+            detail=b"{}",
+            overlay=member.overlay,
+        )
+    registry = MemoryRegistry(server)
+    define(registry, DB, *map(by, ids))
+    with pytest.raises(NetiError, match="takes 4 of the 6 members of group db out"):
+        take_out(settings, registry, dict.fromkeys(ids[:4], "CN=web"), 100.0)
+    assert held(registry).edition == 7
+    assert take_out(settings, registry, dict.fromkeys(ids[:3], "CN=web"), 100.0) == {
+        "db": ("h-0", "h-1", "h-2")
+    }
 
 
 def test_while_groups_cannot_be_read_nobody_gets_another_certificate(
