@@ -64,6 +64,8 @@ def judged(host_id: str, known: Known) -> Iterator[Finding]:
         yield from _calls_others(host_id, told, known)
         yield from _enforcing(host_id, told)
         yield from _soundness(host_id, told)
+    if host_id in known.members:
+        yield from reached(host_id, known)
     yield from callers(host_id, told.calls if told is not None else None, known)
 
 
@@ -115,6 +117,40 @@ def _age(host_id: str, known: Known) -> Iterator[Finding]:
             what=f"what it said last is {lasting(abs(age))} old, so its agent hangs or a clock is "
             "wrong",
             then=(f"→ neti status, on {host_id}",),
+        )
+
+
+def reached(host_id: str, known: Known) -> Iterator[Finding]:
+    """By whom it was not reached when members verified, within a day. In a large fleet each tries
+    some of the others only."""
+    of: tuple[Question, ...] = ("move", "enforce")
+    rows = {
+        i: told.verified
+        for i, told in known.told.items()
+        if i != host_id and told.verified is not None and known.now - told.verified.at < A_DAY
+    }
+    missing = sorted(i for i, row in rows.items() if host_id in row.missed)
+    if missing:
+        yield Finding(
+            light="red",
+            of=of,
+            what=f"not reached by {some(missing, _SHOWN)}, of {counted(len(rows), 'host')} that "
+            "verified within a day",
+            then=(f"→ {command('neti verify', host_id)}, on one of them",),
+        )
+    elif not rows:
+        yield Finding(
+            light="yellow",
+            of=("move",),
+            what="no other host has verified within a day, so nobody knows who reaches it",
+            then=("→ neti fleet verify --wait",),
+        )
+    else:
+        yield Finding(
+            light="green",
+            of=of,
+            what=f"{counted(len(rows), 'host')} verified within a day, and none says that it was "
+            "not reached",
         )
 
 

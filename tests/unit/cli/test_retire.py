@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from neti.cli import cli
-from neti.registry.detail import CallsSeen, Document, encode
+from neti.registry.detail import CallsSeen, Document, Verified, encode
 from neti.registry.embedded.registry import EmbeddedRegistry
 from neti.registry.retired import decode
 
@@ -24,6 +24,7 @@ def document(*, last: int | None = None, opened: int = 0) -> Document:
         left=(),
         left_since=now - 900_000,
         calls=CallsSeen(since=now - 900_000, last=last, open=opened),
+        verified=Verified(at=now, tried=1, reached=1, missed=(), missed_more=0, word=""),
         written=now,
     )
 

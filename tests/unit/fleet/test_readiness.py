@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from neti.fleet.readiness import Finding, Known, Light, drained, judged, move_findings, worst
-from neti.registry.detail import CallsSeen, Document, Left
+from neti.registry.detail import CallsSeen, Document, Left, Verified
 from neti.registry.hurts import Hurts
 
 NOW = 1_800_000_000.0
@@ -17,6 +17,7 @@ SOUND = Document(
     left=(),
     left_since=LONG,
     calls=CallsSeen(since=LONG, last=int(NOW) - 2 * DAY, open=0),
+    verified=Verified(at=int(NOW) - HOUR, tried=1, reached=1, missed=(), missed_more=0, word=""),
     written=int(NOW) - 60,
 )
 
@@ -94,6 +95,21 @@ def test_who_calls_it_by_a_real_address(
     seen = known(web=replace(SOUND, **change))  # type: ignore[arg-type]
     assert lights(seen) == {"move": expected, "enforce": "green", "retire": expected}
     assert what in said(list(judged("db", seen)), expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"missed": ("db",), "reached": 0}, {"move": "red", "enforce": "red"}),
+        ({"missed": ("db",), "reached": 0, "at": LONG}, {"move": "yellow"}),
+        ({"missed": ("new",), "reached": 0}, {}),
+    ],
+)
+def test_who_did_not_reach_it(change: dict[str, object], expected: dict[str, Light]) -> None:
+    """As the others said when they verified last; what is older than a day says nothing."""
+    assert SOUND.verified is not None
+    row = replace(SOUND.verified, **change)  # type: ignore[arg-type]
+    assert lights(known(web=replace(SOUND, verified=row))) == {**ALL_GREEN, **expected}
 
 
 def test_a_gateway_in_use_has_to_be_drained_first() -> None:
