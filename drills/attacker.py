@@ -86,6 +86,9 @@ class Session:
     def write(self, path: str, data: bytes, *, times: int = 1) -> Tried:
         return _outcome([self.client.set_async(path, data) for _ in range(times)])
 
+    def read(self, path: str) -> Tried:
+        return _outcome([self.client.get_async(path)])
+
     def delete(self, path: str) -> Tried:
         return _outcome([self.client.delete_async(path)])
 

@@ -128,7 +128,8 @@ def _acts(ground: Ground, many: int) -> Sequence[Act]:
             lambda s: s.make([entry.encode_moved(each.overlay, attacker.ID) for each in everybody]),
         ),
         Act(
-            "records, documents, leases of others, settings: written, deleted, taken",
+            "records, documents, reports, leases of others, settings: written, deleted, taken; "
+            "reports read",
             lambda s: _forbidden(s, one, entry.encode(one)),
             refused=True,
         ),
@@ -163,6 +164,7 @@ def _forbidden(session: Session, one: Member, name: str) -> Tried:
     for path in (
         LAYOUT.host(one.id),
         LAYOUT.agent(one.id),
+        LAYOUT.report(one.id),
         LAYOUT.name(name),
         LAYOUT.by_id(one.id),
         LAYOUT.by_overlay(one.overlay),
@@ -176,7 +178,7 @@ def _forbidden(session: Session, one: Member, name: str) -> Tried:
     for path in (LAYOUT.interval, LAYOUT.maxchange, LAYOUT.release, LAYOUT.groups):
         said += session.make_nodes([path], persistent=True)
     said += session.make_nodes([f"{LAYOUT.host(one.id)}/x", LAYOUT.host("nobody")])
-    return said
+    return said + session.read(LAYOUT.report(one.id))
 
 
 def _play(ground: Ground, act: Act) -> Rows:
