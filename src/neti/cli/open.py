@@ -186,6 +186,7 @@ def _lines(answer: Answer) -> Iterator[str]:
         yield "nothing is open for a time"
         return
     for one in answer.opened:
-        yield f"{one} (since {moment(one.at)}, until {moment(one.until)})"
+        since = f"since {moment(one.at)}, " if one.at else ""  # 0: nobody knows
+        yield f"{one} ({since}until {moment(one.until)})"
     nobody = ", so nobody is kept out now" if answer.stage in ("shadow", "down") else ""
     yield f"stage: {answer.stage}{nobody}"

@@ -10,7 +10,8 @@ from click.testing import CliRunner, Result
 
 from neti.cli import cli
 from neti.control import client
-from neti.monitoring.opened import duration
+from neti.monitoring.opened import Answer, answer_of, duration
+from neti.oneshot import openings_alone
 
 OPENED = {
     "port": "5432/tcp",
@@ -133,3 +134,37 @@ def test_what_is_not_on_disk_is_said_and_fails(neti: Open) -> None:
 )
 def test_how_long_is_said_in_two_units(seconds: float, words: str) -> None:
     assert duration(seconds) == words
+
+
+def test_since_when_is_said_only_where_it_is_known(neti: Open) -> None:
+    """What somebody put into the kernel by hand is on no record."""
+    known = neti("").stdout
+    assert "(since 2027-01-15" in known
+    unknown = neti("", opened=[{**OPENED, "at": 0.0}]).stdout
+    assert "(until 2027-01-15" in unknown
+    assert "1970" not in unknown
+
+
+def test_where_no_agent_answers_kernel_and_disk_are_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "neti.yml"
+    config.write_text(
+        f"registry: embedded:{tmp_path}/registry.db\nsite: ec2\n"
+        f"identity: {{id: a, private: 10.0.0.5}}\ntable_files_path: {tmp_path}/state\n"
+    )
+    asked: list[Path] = []
+
+    def opened(settings: Any, machine: str) -> Answer:
+        asked.append(settings.table_files_path)
+        return answer_of({**ANSWER, "notes": ["the agent does not answer"]})
+
+    monkeypatch.setattr(openings_alone, "opened", opened)
+    run = ["open", "--list", "-c", str(config)]
+    assert CliRunner().invoke(cli, run).exit_code != 0  # there never was an agent
+    (tmp_path / "state").mkdir()
+    shown = CliRunner().invoke(cli, run)
+    assert shown.exit_code == 0, shown.output
+    assert shown.stdout.startswith("5432/tcp to 203.0.113.9")
+    assert "the agent does not answer" in shown.stderr
+    assert asked == [tmp_path / "state"]
