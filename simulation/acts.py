@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from neti import durable
 from neti.agent.own_entry import own_member
@@ -20,7 +20,7 @@ from neti.model import Encrypt, Member, entry
 from neti.oneshot import strict
 from neti.registry.memory import Copy, MemoryRegistry
 from neti.registry.strict import is_strict
-from neti.ruleset.objects import FOREIGN
+from neti.ruleset.objects import FOREIGN, RELAXED_MARK
 from neti.state.folder import KEY_FILE
 from simulation.disk import WRITTEN_BACK, File
 from simulation.group_invariants import in_groups, put_out
@@ -266,7 +266,7 @@ def power_cut(stage: Stage, host: SimulatedHost) -> None:
 def _boot(stage: Stage, host: SimulatedHost) -> None:
     """``neti restore``, and what it must have done before any agent runs."""
     word = stage.truth.of(host)
-    word.borne = False
+    word.borne = ""
     said = host.boot(restoring=True)
     word.overlay = {}
     if word.damaged:
@@ -453,7 +453,9 @@ def _changed(host: SimulatedHost) -> None:
 
 def _meddled(stage: Stage, host: SimulatedHost, *, heard: bool = True) -> None:
     word = stage.truth.of(host)
-    word.borne = word.borne and host.kernel.marked_down()
+    relaxed, down = RELAXED_MARK in host.kernel.enforce(), host.kernel.marked_down()
+    if not (relaxed if word.borne == "relax" else down):
+        word.borne = ""
     word.meddled = stage.world.time.now
     host.users.forget()
     if host.kernel.table is not None:
@@ -803,7 +805,7 @@ def down(stage: Stage, host: SimulatedHost) -> None:
     _way_out(stage, host, "down")
 
 
-def _way_out(stage: Stage, host: SimulatedHost, command: str) -> None:
+def _way_out(stage: Stage, host: SimulatedHost, command: Literal["relax", "down"]) -> None:
     """As the command does: the agent, and without it where it does not answer or refuses."""
     word = stage.truth.of(host)
     word.forget()
@@ -832,13 +834,15 @@ def _way_out(stage: Stage, host: SimulatedHost, command: str) -> None:
         # A change of the file that no agent has read yet counts as said later, once it is read.
         word.relaxed = not unsaved and not host.unread
     else:
-        word.down, word.borne = not unsaved, unsaved
+        word.down = not unsaved
+    if unsaved and not (command == "relax" and host.unread):
+        word.borne = command
 
 
 @act("up", 2)
 def up(stage: Stage, host: SimulatedHost) -> None:
     """``neti up`` asks the agent; without one it takes the mark away."""
-    stage.truth.of(host).down = stage.truth.of(host).borne = False
+    stage.truth.of(host).down, stage.truth.of(host).borne = False, ""
     if host.answers:
         host.ask("up")
     else:

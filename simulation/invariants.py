@@ -207,9 +207,10 @@ AFTER_EACH_STEP: Final[tuple[Callable[[World, Truth, SimulatedHost], Found], ...
 def last_word(world: World, truth: Truth, host: SimulatedHost) -> Found:
     """Turning reject_all on: what an operator was told is for good is so for good."""
     word = truth.of(host)
-    if word.relaxed and host.kernel.drops and world.time.now - word.meddled > MENDED_WITHIN:
+    relaxed = word.relaxed or word.borne == "relax"
+    if relaxed and host.kernel.drops and world.time.now - word.meddled > MENDED_WITHIN:
         yield "an operator relaxed it and was told so, and the kernel drops input"
-    down = word.down or word.borne
+    down = word.down or word.borne == "down"
     if down and host.kernel.table is not None and not host.kernel.marked_down():
         yield "an operator took it down and was told so, and the table is in the kernel"
 

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from ipaddress import IPv4Network
 from typing import Final
 
-from neti.agent.told import Reload
 from neti.dataplane.wireguard.road import Road
 from neti.fleet.groups import GroupIndex
 from neti.model import Encrypt
@@ -56,7 +55,9 @@ def note_words(world: World, truth: Truth) -> None:
             if word.damaged:
                 word.damaged = not (host.caught_up and acts_on_disk(host))
             word.enforced = not word.damaged
-            word.requires = word.enforced and core.stage.requires
+            # A reload that would end it is refused, but the next start goes by the file.
+            asked = core.settings.sites == host.settings.sites
+            word.requires = word.enforced and core.stage.requires and asked
             ports = core.settings.member_ports
             if word.enforced and core.stage.ports == "in force":
                 word.ports = ports if ports == host.settings.member_ports else word.ports
@@ -138,7 +139,7 @@ def _everything_works(stage: Stage) -> None:
             host.start()
         if host.runs:
             acts.up(stage, host)
-            host._tell(Reload())
+            host.ask("reload", anyway=True)  # one that ends encryption is refused without
     world.settle()
     if any(strict_here(host) for host in _running(world)):
         # Where the registry forgot it, an operator says it again.
@@ -199,6 +200,16 @@ def _groups(world: World, host: SimulatedHost) -> Iterator[Fault]:
 def _on_disk(host: SimulatedHost) -> Loaded:
     with doors.at(host):
         return StateFolder(host.settings.table_files_path).load(host.machine_id)
+
+
+def _stays(host: SimulatedHost, code: str) -> bool:
+    match code:
+        case "origin":
+            return _doubts_still(host)
+        case "encryption_not_strict":  # an operator turned strict off
+            return not strict_here(host)
+        case _:
+            return code in _STAY
 
 
 def _doubts_still(host: SimulatedHost) -> bool:
@@ -265,7 +276,7 @@ def _agree(stage: Stage) -> Iterator[Fault]:
             yield Fault("shown", host_id, sentence)
         status = host.status()
         for one in () if status is None else status.problems:
-            if one.code not in _STAY and not (one.code == "origin" and _doubts_still(host)):
+            if not _stays(host, one.code):
                 yield Fault(f"problem {one.code}", host_id, one.sentence)
         # A key that cannot be used is replaced only where one is needed.
         needed = world.encrypt is not Encrypt.OFF

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Final
+from typing import Final, Literal
 
 from neti.errors import EntryError
 from neti.model import Departure, Member, entry
@@ -31,7 +31,7 @@ class Word:
     enforced: bool = False
     relaxed: bool = False
     down: bool = False
-    borne: bool = False  # it was taken down, and only its kernel says so: until that forgets
+    borne: Literal["", "down", "relax"] = ""  # said, and only its kernel has it, until that forgets
     damaged: bool = False
     accepted: bool = False  # an operator said that users may be lost, or confirmed a trial
     lied: bool = False  # its disk lost what it had called safe
@@ -83,7 +83,8 @@ class Word:
 
     def forget(self) -> None:
         """Nothing that was promised before counts any more."""
-        self.enforced = self.relaxed = self.requires = self.borne = False
+        self.enforced = self.relaxed = self.requires = False
+        self.borne = ""
         self.ports = None
 
 
