@@ -1,0 +1,188 @@
+"""``neti support``: nothing secret in it, whatever is broken on the host."""
+
+import base64
+import io
+import json
+import os
+import stat
+import tarfile
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from neti.cli import cli
+from neti.control import client
+from neti.control.client import AgentSilent
+from neti.errors import NetiError
+from neti.oneshot import support
+
+CONFIG = """\
+overlay_subnet: 192.168.0.0/16
+sites: {{here: {{private: [10.0.0.0/8]}}}}
+site: here
+identity: {{id: me, private: 10.0.0.5}}
+table_files_path: {folder}/state
+registry: embedded:{folder}/registry.db
+log_file: {folder}/neti.log
+"""
+PARTS = {name for name, *_ in support._WANTED}
+
+
+@pytest.fixture(name="folder")
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No agent, no journal, and a kernel that shows nothing."""
+
+    def nothing(*_: object, **__: object) -> str:
+        raise NetiError("not here")
+
+    for name in ("last_lines", "NftablesDataplane"):
+        monkeypatch.setattr(support, name, nothing)
+    monkeypatch.setattr("neti.oneshot.plan.difference", nothing)
+    (tmp_path / "state").mkdir()
+    (tmp_path / "neti.yml").write_text(CONFIG.format(folder=tmp_path))
+    (tmp_path / "neti.log").write_text("began\n")
+    return tmp_path
+
+
+def run(folder: Path, *words: str) -> Result:
+    return CliRunner().invoke(cli, ["support", "-c", str(folder / "neti.yml"), *words])
+
+
+def unpacked(packed: bytes) -> dict[str, str]:
+    with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
+        held = {one.name.partition("/")[2]: tar.extractfile(one) for one in tar.getmembers()}
+        return {name: one.read().decode() for name, one in held.items() if one is not None}
+
+
+SECRETS = st.text("abcdefghijklmnopqrstuvwxyz0123456789+/", min_size=12, max_size=44)
+QUOTED = st.text("\"\\'é#: ", min_size=1, max_size=4)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    secret=SECRETS,
+    odd=QUOTED,
+    place=st.sampled_from(
+        ["aws", "misspelt", "flow", "tls", "session", "wireguard", "environment", "good", "nowhere"]
+    ),
+    said=st.sampled_from(["{}", "key is {}", '{{"a": "{}"}}', "https://u:{}@host/", "[{}]"]),
+    valid=st.booleans(),
+)
+def test_a_secret_stands_nowhere_in_it(
+    folder: Path, secret: str, odd: str, place: str, said: str, valid: bool
+) -> None:
+    """Wherever the host keeps it: though the log has it too, because some program wrote it there.
+    A secret of no place is known by its form."""
+    planted = f"Zq{secret}"
+    text = CONFIG.format(folder=folder)
+    state = folder / "state"
+    for name in ("session.json", "wireguard.key", "neti.yml.good"):
+        (state / name).unlink(missing_ok=True)
+    environment = {}
+    match place:
+        case "aws":
+            text += f"aws_key: {planted}0\naws_secret_key: {planted}\n"
+        case "misspelt":
+            text += f"aws_secert: {planted}\n"
+        case "flow":
+            text += f"labels: {{tier: db, aws_secret_key: '{planted}'}}\n"
+        case "tls":
+            (folder / "key.pem").write_text(f"-----BEGIN PRIVATE KEY-----\n{planted}\n")
+            text = text.replace(f"registry: embedded:{folder}/registry.db\n", "")
+            text += f"zk_hosts: {{here: ['127.0.0.1:1']}}\nregistry_tls: {{ca: {folder}/key.pem, "
+            text += f"cert: {folder}/key.pem, key: {folder}/key.pem}}\n"
+        case "session":
+            held = base64.b64encode(planted.encode()).decode()
+            (state / "session.json").write_text(json.dumps({"id": 5, "password": held}))
+            planted = held
+        case "wireguard":
+            (state / "wireguard.key").write_text(json.dumps({"private": planted}))
+        case "environment":
+            environment = {"AWS_SESSION_TOKEN": planted}
+        case "good":
+            (state / "neti.yml.good").write_text(f"{text}aws_secret_key: {planted}\n")
+        case "nowhere":
+            planted = base64.b64encode(planted.encode().ljust(32, b"x")[:32]).decode()
+    broken = "" if valid else f"no_such_key{odd!r}: [{planted}\n"
+    (folder / "neti.yml").write_text(text + broken)
+    (folder / "neti.log").write_text(f"began\n{said.format(planted)}\nwent on\n")
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in environment.items():
+            patched.setenv(name, value)
+        done = run(folder, "--output", "-")
+    assert done.exit_code == 0, done.output
+    found = unpacked(done.stdout_bytes)
+    assert not [name for name, held in found.items() if planted in held]
+    assert planted not in done.stderr
+    if "log.txt" in found:
+        assert "began" in found["log.txt"]
+        assert "went on" in found["log.txt"]
+
+
+def test_what_is_no_secret_stays(folder: Path) -> None:
+    """A report in which all is cut helps nobody."""
+    found = unpacked(run(folder, "--output", "-").stdout_bytes)
+    held = json.loads(found["configuration.json"])
+    assert held["sites"]["here"]["private"] == ["10.0.0.0/8"]
+    assert held["identity"]["id"] == "me"
+    assert held["set"] == {"aws_key": False, "aws_secret_key": False}
+    assert not [name for name, text in found.items() if "[cut]" in text]
+
+
+def test_the_manifest_has_a_line_for_each_part_there_or_not(folder: Path) -> None:
+    found = unpacked(run(folder, "--output", "-").stdout_bytes)
+    lines = found["MANIFEST"].splitlines()
+    assert {line.split()[0] for line in lines} == PARTS
+    missing = {line.split()[0] for line in lines if "NOT THERE: " in line}
+    assert found.keys() == {"MANIFEST", *(PARTS - missing)}
+    assert {"status.json", "journal.txt", "table.json"} <= missing
+
+
+def test_it_is_a_file_that_only_its_owner_reads_and_replaces_none(folder: Path) -> None:
+    path = folder / "report.tar.gz"
+    before = os.umask(0)
+    try:
+        assert run(folder, "--output", str(path)).exit_code == 0
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    again = run(folder, "--output", str(path))
+    assert again.exit_code == 1
+    assert "--output -" in again.output
+
+
+def test_a_full_disk_leaves_nothing_and_says_where_else(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, real = folder / "report.tar.gz", os.open
+
+    path.touch()
+    monkeypatch.setattr(os, "open", lambda *_: real("/dev/full", os.O_WRONLY))
+    with pytest.raises(NetiError, match=r"(?s)No space left.*--output -"):
+        support.write(path, b"x")
+    assert not path.exists()
+
+
+def test_an_agent_that_hangs_costs_its_own_parts_alone(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def silent(*_: object, **__: object) -> None:
+        raise AgentSilent("the agent does not answer")
+
+    monkeypatch.setattr(client, "call", silent)
+    found = unpacked(run(folder, "--output", "-").stdout_bytes)
+    assert {"versions.txt", "configuration.json", "log.txt", "check.json"} <= found.keys()
+    assert "the agent does not answer" in found["MANIFEST"]
+
+
+def test_a_broken_file_is_named_by_places_and_the_last_good_one_shown(folder: Path) -> None:
+    good = (folder / "neti.yml").read_text()
+    (folder / "state/neti.yml.good").write_text(good)
+    (folder / "neti.yml").write_text(good.replace("192.168.0.0/16", "hunter2hunter2"))
+    found = unpacked(run(folder, "--output", "-").stdout_bytes)
+    assert ":1: overlay_subnet" in found["configuration-mistakes.txt"]
+    assert "hunter2" not in "".join(found.values())
+    assert json.loads(found["configuration.json"])["overlay_subnet"] == "192.168.0.0/16"
