@@ -46,6 +46,7 @@ _INJECTED: Final = {
         *("group_db", "group_add", "group_pattern", "group_remove", "group_delete"),
         *("member_ports", "ports_wholly", "member_calls", "tear_groups"),
     ),
+    "names": ("name_host", "name_away", "suffix"),
     "tunnels": (
         *("encrypt", "require_wholly", "delete_device", "delete_rule", "take_peer"),
         *("wireguard_ends", "block_udp", "lose_key", "copy_key", "take_key"),

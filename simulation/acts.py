@@ -28,6 +28,7 @@ from simulation.host import SimulatedHost
 from simulation.invariants import Fault
 from simulation.kernel import ROOM
 from simulation.machine import judging
+from simulation.name_invariants import followed, taken_away
 from simulation.people import ELSEWHERE, OPERATOR, session_from
 from simulation.truth import Truth
 from simulation.world import FORGED_PRIVATE, SITES, World, is_forged
@@ -960,12 +961,14 @@ def expire(stage: Stage, host: SimulatedHost) -> None:
 
 @contextlib.contextmanager
 def _groups_stay(stage: Stage) -> Iterator[None]:
-    """Where there are any."""
+    """Where there are any, and names."""
     world = stage.world
-    before = in_groups(world) if stage.truth.groups else {}
+    before, named = in_groups(world) if stage.truth.groups else {}, followed(world)
     yield
-    if any(before.values()):
+    if any(before.values()) or any(names.edition for names in named.values()):
         world.pass_time(3.0)
+        for host, sentence in taken_away(world, named):
+            stage.fault("names_guard", host, sentence)
         for host, sentence in put_out(world, before):
             stage.fault("groups_guard", host, sentence)
 

@@ -39,7 +39,7 @@ from simulation.clock import HostClock
 from simulation.disk import Disk
 from simulation.gate import Gate, Killed
 from simulation.kernel import SimulatedConnections, SimulatedKernel
-from simulation.machine import SERVED, SimulatedMachine
+from simulation.machine import SERVED, SimulatedHostsFile, SimulatedMachine
 from simulation.metadata import SimulatedMetadata
 from simulation.people import Users
 from simulation.registry import SimulatedRegistry, SimulatedWorker
@@ -127,6 +127,7 @@ class SimulatedHost:
     caught_up: bool = False  # and whether it knows all of that since
     attentive_since: float = 0.0  # and since when it hears it again
     metadata: SimulatedMetadata = field(init=False)
+    hosts_file: SimulatedHostsFile = field(default_factory=SimulatedHostsFile)
     users: Users = field(default_factory=Users)
     sessions: dict[str, OperatorSession] = field(default_factory=dict)  # SSH, by where from
     newer: bool = False  # the version to come is installed
@@ -226,6 +227,7 @@ class SimulatedHost:
             reload=lambda: self.settings,
             keep_config=lambda: None,
             reserved=self.reserved,
+            hosts_file=self.hosts_file,
             ssh_sessions=lambda _ports: list(self.sessions.values()),
         )
         self.agent = Agent(self.settings, self.host, outside, loaded, brittle=True)

@@ -27,6 +27,22 @@ def judging(name: str, *, drops: bool) -> Table:
     return Table("inet", name, "nft", {"input": Chain("input", "input", drops)})
 
 
+class SimulatedHostsFile:
+    """In memory, as ``/run`` is, and so passing no gate: the agent makes all of it anew."""
+
+    def __init__(self) -> None:
+        self.content: bytes | None = None
+
+    def keep(self, content: bytes) -> None:
+        self.content = content
+
+    def altered(self) -> bool:
+        return False
+
+    def lines(self) -> list[str]:
+        return (self.content or b"").decode().splitlines()
+
+
 @dataclass(slots=True)
 class SimulatedMachine:
     """``tables``: other programs' ones that judge input, by name."""

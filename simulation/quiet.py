@@ -13,7 +13,7 @@ from neti.registry.groups import decode as decode_groups
 from neti.registry.memory import MemoryRegistry
 from neti.state.folder import KEY_FILE, StateFolder
 from neti.state.loaded import Loaded
-from simulation import acts, doors, group_acts, invariants
+from simulation import acts, doors, group_acts, invariants, name_acts, name_invariants
 from simulation.acts import JUNK, TRIAL, Stage
 from simulation.host import SimulatedHost
 from simulation.invariants import Fault
@@ -147,6 +147,7 @@ def _everything_works(stage: Stage) -> None:
         acts.strict_on(stage)
     if any(_without_groups(host) for host in _running(world)):
         group_acts.groups_again(stage)
+    name_acts.names_again(stage)
 
 
 def _without_groups(host: SimulatedHost) -> bool:
@@ -268,6 +269,9 @@ def _agree(stage: Stage) -> Iterator[Fault]:
             yield Fault("agree", host_id, sentence)
         yield from _tunnel(world, host, told)
         yield from _groups(world, host)
+        overlays = {member.id: member.overlay for member in told.members.values()}
+        for sentence in name_invariants.wrong(world, host, overlays):
+            yield Fault("names", host_id, sentence)
         route = next((one for one in host.machine.routes if one.ours), None)
         if route is None or route.source != host.machine.private:
             yield Fault("agree", host_id, f"the overlay's route: {route}")

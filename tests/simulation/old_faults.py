@@ -19,7 +19,7 @@ from simulation.shrink import shrunk
 
 from neti import durable, files
 from neti.agent import kernel as agent_kernel
-from neti.agent import trial
+from neti.agent import naming, trial
 from neti.agent.disk import Disk
 from neti.agent.host_network import HostNetwork
 from neti.agent.impostors import Impostors
@@ -37,6 +37,7 @@ from neti.model import Departure
 from neti.model.groups import MemberPorts
 from neti.oneshot import restore
 from neti.registry.memory import MemoryRegistry
+from neti.registry.names import decode as decode_names
 from neti.ruleset import reach
 from neti.stage import stages, way_in
 from neti.stage.stages import Record
@@ -276,6 +277,16 @@ def a_wiped_registry_says_who_is_in_a_group() -> Patches:
     yield patch.object(followed_groups, "objection", lambda *_, **__: None)
 
 
+def a_wiped_registry_takes_names_away() -> Patches:
+    """Whatever the registry says of names is followed."""
+    yield patch.object(naming, "followed", lambda _, raw: (decode_names(raw), None))
+
+
+def a_hosts_file_is_written_once() -> Patches:
+    """Who joins later has no name."""
+    yield patch.object(naming.Naming, "changed", lambda _: None)
+
+
 def a_word_in_the_kernel_is_written_over() -> Patches:
     """An agent that was stopped in the middle of a look takes an operator's word for another
     program's work."""
@@ -312,6 +323,8 @@ FAULTS: Final[tuple[Callable[[], Patches], ...]] = (
     a_reload_shuts_at_once,
     who_was_kept_out_is_forgotten,
     a_wiped_registry_says_who_is_in_a_group,
+    a_wiped_registry_takes_names_away,
+    a_hosts_file_is_written_once,
 )
 
 

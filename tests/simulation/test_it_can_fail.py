@@ -218,6 +218,16 @@ STORIES: Final[dict[Callable[[], Patches], tuple[str, int, list[Act]]]] = {
         4,
         [_REST, _SHUT, _REST, Act("wipe")],
     ),
+    old_faults.a_wiped_registry_takes_names_away: (
+        "names_guard",
+        3,
+        [Act("suffix", -1, ("neti.internal",)), Act("wipe"), _REST],
+    ),
+    old_faults.a_hosts_file_is_written_once: (
+        "names",
+        3,
+        [Act("suffix", -1, ("neti.internal",)), _REST],
+    ),
     old_faults.a_copy_is_answered_at_once: (
         "restless",
         3,

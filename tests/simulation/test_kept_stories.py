@@ -45,6 +45,29 @@ STORIES: Final[dict[str, tuple[int, list[Act]]]] = {
         3,
         [Act("group_db", -1, ((1, 2), False, None)), Act("wipe"), Act("time", -1, (2.5,))],
     ),
+    "names are given, and the registry is wiped": (
+        3,
+        [
+            Act("suffix", -1, ("neti.internal",)),
+            Act("name_host", -1, ("db", 1)),
+            Act("wipe"),
+            Act("time", -1, (2.5,)),
+        ],
+    ),
+    "names are given while a host is down, and it boots without the registry": (
+        3,
+        [
+            Act("suffix", -1, ("neti.internal",)),
+            Act("name_host", -1, ("db", 1)),
+            Act("down", 1),
+            Act("name_host", -1, ("mail", 2)),
+            Act("up", 1),
+            Act("cut", 1),
+            Act("reboot", 1),
+            Act("start", 1),
+            Act("time", -1, (61.0,)),
+        ],
+    ),
     "groups are changed, and an older copy of the registry comes back": (
         3,
         [

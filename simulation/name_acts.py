@@ -1,0 +1,74 @@
+"""What operators say of names.
+
+Must never do: what ``simulation/acts.py`` must not.
+"""
+
+import contextlib
+from collections.abc import Callable
+from typing import Any, Final
+
+from neti.errors import NetiError
+from neti.oneshot import naming
+from neti.registry.memory import MemoryRegistry
+from simulation.acts import Stage, act
+from simulation.clock import HostClock
+
+SUFFIXES: Final = ("neti.internal", "fleet.internal", "")
+NAMES: Final = ("db", "mail", "db.corp.example", "vpc-1")
+
+
+@act(
+    "an operator calls host number {1} {0}",
+    1.5,
+    lambda c: (c.choice(NAMES), c.randrange(50)),
+    of_host=False,
+    lately=True,
+)
+def name_host(stage: Stage, name: str, number: int) -> None:
+    world = stage.world
+    settings, host_id = world.hosts[0].settings, world.hosts[number % len(world.hosts)].id
+    _say(stage, lambda r, now: naming.give(settings, r, name, host_id, now=now))
+
+
+@act(
+    "an operator takes the name {} away",
+    0.7,
+    lambda c: (c.choice(NAMES),),
+    of_host=False,
+    lately=True,
+)
+def name_away(stage: Stage, name: str) -> None:
+    _say(stage, lambda r, now: naming.take(r, name, now=now))
+
+
+@act(
+    "an operator makes the fleet's suffix '{}'",
+    1,
+    lambda c: (c.choice(SUFFIXES),),
+    of_host=False,
+    lately=True,
+)
+def suffix(stage: Stage, word: str) -> None:
+    settings = stage.world.hosts[0].settings
+    _say(stage, lambda r, now: naming.set_suffix(settings, r, word, now=now))
+
+
+def names_again(stage: Stage) -> None:
+    """Where the registry forgot them, or has older ones, an operator says anything of them."""
+    if any("names" in host.agent.core.live.faults for host in stage.world.hosts if host.agent):
+        suffix(stage, SUFFIXES[0])
+        suffix(stage, SUFFIXES[1])
+
+
+def _say(stage: Stage, say: Callable[[MemoryRegistry, float], Any]) -> None:
+    world = stage.world
+    if world.server._down:
+        return
+    # Two within a second, in a registry and in an older copy of it, are two editions.
+    stage.editions += 1
+    with contextlib.suppress(NetiError):
+        say(MemoryRegistry(world.server), HostClock(world.time).wall() + stage.editions)
+    world.settle()
+
+
+__all__ = ["names_again"]
