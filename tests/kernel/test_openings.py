@@ -299,6 +299,10 @@ def test_it_is_there_whatever_becomes_of_the_agent(
     agent.send_signal(signal.SIGKILL)
     agent.wait()
     assert comes(net, 5432, netns.STRANGER)
+    shown = neti("open")
+    assert shown.stdout.startswith(f"5432/tcp to {netns.STRANGER}: 9 min left, by ")
+    assert "stage: enforced" in shown.stdout
+    assert "the agent does not answer: this is what the kernel holds" in shown.stderr
     # All that has changed is that the agent's own port has no listener any more.
     assert neti("plan").stdout == "delete element inet neti tcp_listening { 7077 }\n"
     assert (
@@ -306,6 +310,9 @@ def test_it_is_there_whatever_becomes_of_the_agent(
         in neti("plan", "--full").stdout
     )
     nft(net, "flush", "ruleset")
+    gone = neti("open")
+    assert gone.stdout == "nothing is open for a time\n"
+    assert f"5432/tcp to {netns.STRANGER} is on disk, and not in the kernel" in gone.stderr
     assert neti("restore").returncode == 0
     assert not comes(net, 5433, netns.STRANGER)
     assert comes(net, 5432, netns.STRANGER)

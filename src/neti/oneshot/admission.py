@@ -32,7 +32,7 @@ def anybodys(registry: OperatorRegistry) -> dict[str, list[str]]:
     begin a host, anybody could be in it. Raises GroupsUnreadable: agents may follow the last that
     could be read."""
     lines = decode(registry.setting("groups")).lines
-    ids = {one.pattern for of in lines.values() for one in of if not one.is_pattern}
+    ids = {one.pattern for of in lines.values() for one in of if one.is_id}
     owned = registry.records(ids).keys()
     every = {
         name: list(dict.fromkeys(one.pattern for one in of if one.pattern not in owned))

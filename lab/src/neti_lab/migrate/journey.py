@@ -85,11 +85,11 @@ class Journey:
         heading = f"$ neti {' '.join(words)}          (on {host.name})"
         return self._insist(lambda: self._run(host, config, words), heading if shown else None)
 
-    def operator(self, host: LabHost, *words: str) -> str:
+    def operator(self, host: LabHost, *words: str, shown: bool = True) -> str:
         """The same on that host, with an operator's certificate."""
         config = self.play.state.operator_config
         heading = f"$ neti {' '.join(words)}          (on {host.name}, as an operator)"
-        return self._insist(lambda: self._run(host, config, words), heading)
+        return self._insist(lambda: self._run(host, config, words), heading if shown else None)
 
     def registry_check(self, host: LabHost) -> None:
         """Until it finds no fault: a proxy that has just begun knows its servers within seconds.

@@ -180,7 +180,8 @@ def _state(journey: Journey, host: LabHost) -> str:
 
 
 def _in_force_by_fleet(journey: Journey) -> set[str]:
-    shown = journey.neti(journey.hosts("vpc")[0], "fleet", "--json", shown=False)
+    # How a host is, operators alone may read.
+    shown = journey.operator(journey.hosts("vpc")[0], "fleet", "--json", shown=False)
     members = json.loads(shown)["members"]
     return {one["id"] for one in members if one["member_ports"] == "in-force"}
 
