@@ -15,6 +15,7 @@ from neti.cli.output import explain, json_option
 from neti.config import DEFAULT_PATH
 from neti.errors import NetiError
 from neti.model.settings import Settings
+from neti.state.location import in_force
 from neti.words import some
 
 if TYPE_CHECKING:
@@ -77,6 +78,13 @@ def settings_in_force_or_refused(config: Path) -> tuple[Settings, bool]:
     if refused is not None:
         explain(f"{last_good_is_used(refused)}\n→ neti config check")
     return settings, refused is not None
+
+
+def agent_folder(config: Path) -> Path:
+    """Where the agent's state and its socket are. Where the agent has this very file in force,
+    nobody needs a schema to know: that costs more than its answer."""
+    same = in_force(config)
+    return settings_in_force(config).table_files_path if same is None else same
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from neti.cli.asking import ask
-from neti.cli.common import config_option, json_option, settings_in_force
+from neti.cli.common import agent_folder, config_option, json_option
 from neti.cli.output import print_json, say
 from neti.model.document import plain
 from neti.monitoring.explained import Pair, pair_of
@@ -37,8 +37,7 @@ def explain(config: Path, as_json: bool, udp: bool, source: str, dest: str, port
       neti explain i-0abc here 5432
       neti explain 10.0.0.7 here 53 --udp
     """
-    settings = settings_in_force(config)
-    folder = settings.table_files_path
+    folder = agent_folder(config)
     found = pair_of(ask(folder, "explain", source=source, dest=dest, port=port, udp=udp))
     if as_json:
         print_json(plain(found))

@@ -6,7 +6,7 @@ from typing import Final
 import click
 
 from neti.cli.asking import ask
-from neti.cli.common import config_option, json_option, registry_of, settings_in_force
+from neti.cli.common import agent_folder, config_option, json_option, registry_of
 from neti.cli.ending import if_interrupted
 from neti.cli.menu import Group
 from neti.cli.output import print_json, say
@@ -44,7 +44,7 @@ def rotate(config: Path, as_json: bool) -> None:
     Example:
       neti key rotate
     """
-    folder = settings_in_force(config).table_files_path
+    folder = agent_folder(config)
     told = ask(folder, "rotate", within=_PATIENCE)
     if as_json:
         print_json(told)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from neti.cli.asking import ask
-from neti.cli.common import config_option, fleet_seen, json_option, settings_in_force
+from neti.cli.common import agent_folder, config_option, fleet_seen, json_option, settings_in_force
 from neti.cli.output import print_json, say
 from neti.cli.preview_words import count, span
 from neti.cli.watching import watchable
@@ -56,7 +56,7 @@ def leftovers(config: Path, as_json: bool, to: str | None, everywhere: bool) -> 
         _of_fleet(fleet_seen(settings_in_force(config)), to, as_json)
         return
     found = seen(
-        settings_in_force(config),
+        agent_folder(config),
         lambda folder: leftovers_of(
             ask(folder, "leftovers", then="'neti leftovers' shows what is on disk", to=to)
         ),

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from neti.cli.asking import ask
-from neti.cli.common import config_option, json_option, settings_in_force
+from neti.cli.common import agent_folder, config_option, json_option
 from neti.cli.output import hand_over, print_json
 from neti.errors import NetiError
 from neti.model.document import DocumentError, read
@@ -44,7 +44,7 @@ def metrics(config: Path, as_json: bool, textfile: Path | None) -> None:
     from neti.monitoring import exposition
 
     try:
-        answer = ask(settings_in_force(config).table_files_path, "metrics")
+        answer = ask(agent_folder(config), "metrics")
         seen = read(Figures, answer)
     except (NetiError, DocumentError) as error:
         if textfile is not None:

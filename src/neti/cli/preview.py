@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -9,13 +10,12 @@ import click
 
 from neti.cli import preview_members
 from neti.cli.asking import ask
-from neti.cli.common import config_option, json_option, settings_in_force
+from neti.cli.common import agent_folder, config_option, json_option, settings_in_force
 from neti.cli.output import print_json, say
 from neti.cli.preview_words import count, sockets, span
 from neti.cli.watching import watchable
 from neti.errors import NetiError
 from neti.model.document import plain
-from neti.model.settings import Settings
 from neti.monitoring.preview import Preview, Source, Wanted, preview_of
 from neti.oneshot.preview import accept, seen
 from neti.stage import excepted
@@ -85,15 +85,14 @@ def preview(
       neti preview --accept-losing 8080/tcp --accept-losing 53/udp
       neti preview --suggest
     """
-    settings = settings_in_force(config)
     if accept_losing or forget_accepted:
-        names = accept(settings.table_files_path, accept_losing, forget=forget_accepted)
+        names = accept(agent_folder(config), accept_losing, forget=forget_accepted)
         print_accepted(names, as_json)
         return
     if suggest:
-        _suggest(_seen(settings, everything=False), as_json)
+        _suggest(_seen(config, everything=False), as_json)
         return
-    show(_seen(settings, everything=everything), as_json)
+    show(_seen(config, everything=everything), as_json)
 
 
 def show(shown: Preview, as_json: bool) -> None:
@@ -103,9 +102,10 @@ def show(shown: Preview, as_json: bool) -> None:
         say(*lines(shown))
 
 
-def _seen(settings: Settings, *, everything: bool) -> Preview:
+def _seen(config: Path, *, everything: bool) -> Preview:
     return seen(
-        settings,
+        agent_folder(config),
+        partial(settings_in_force, config),
         lambda folder: preview_of(
             ask(folder, "preview", then="'neti preview' shows what is on disk", all=everything)
         ),

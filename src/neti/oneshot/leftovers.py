@@ -12,15 +12,13 @@ from pathlib import Path
 from neti.control.client import AgentUnreachable
 from neti.host.callers import Target, connected, users
 from neti.host.cgroups import unit_of
-from neti.model.settings import Settings
 from neti.monitoring.leftovers import Leftover, Leftovers
 from neti.stage.leftovers import GROUP_ENDED
 from neti.stage.shadow import Listener
 
 
-def seen(settings: Settings, ask: Callable[[Path], Leftovers]) -> Leftovers:
+def seen(folder: Path, ask: Callable[[Path], Leftovers]) -> Leftovers:
     """``ask``: for what the agent shows whose state is in this folder. Raises NetiError."""
-    folder = settings.table_files_path
     try:
         found = ask(folder)
     except AgentUnreachable as away:

@@ -23,19 +23,26 @@ from neti.stage.shadow import Listener, Port, port_name
 R = TypeVar("R", Wanted, KeptPort)
 
 
-def seen(settings: Settings, ask: Callable[[Path], Preview], *, everything: bool) -> Preview:
-    """``ask``: for what the agent shows whose state is in this folder. Where none answers,
-    from disk and kernel, for whoever may read them. ``everything``: noise is listed too."""
+def seen(
+    folder: Path,
+    settings: Callable[[], Settings],
+    ask: Callable[[Path], Preview],
+    *,
+    everything: bool,
+) -> Preview:
+    """``ask``: for what the agent shows whose state is in this folder. Where none answers, by the
+    settings from disk and kernel, for whoever may read them. ``everything``: noise is listed too.
+    """
     try:
-        found = ask(settings.table_files_path)
+        found = ask(folder)
     except AgentUnreachable as away:
         # What takes time is imported where it is needed.
         from neti.identity.machine import fingerprint
         from neti.oneshot.preview_alone import alone
 
-        if isinstance(away.__cause__, PermissionError) or not settings.table_files_path.is_dir():
+        if isinstance(away.__cause__, PermissionError) or not folder.is_dir():
             raise
-        found = alone(settings, fingerprint(), everything=everything)
+        found = alone(settings(), fingerprint(), everything=everything)
     return _with_owners(found)
 
 

@@ -45,8 +45,14 @@ class Agent:
         self.good.write_bytes(self.config.read_bytes())
         self.version = neti.__version__
         self.server = ControlServer(
-            self.state, lambda request: request.succeed(self._status().document())
+            self.state,
+            lambda request: (
+                request.fail("not now")
+                if self.refuses
+                else request.succeed(self._status().document())
+            ),
         )
+        self.refuses = False
         self.server.start()
         self.server.open()
         self._there = True
@@ -162,3 +168,15 @@ def test_a_copy_of_another_user_than_the_folders_vouches_for_nothing(
 
     monkeypatch.setattr(Path, "lstat", of_another)
     assert in_force(agent.config) is None
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["metrics", "explain a here 22", "leftovers", "preview", "preview --suggest", "key rotate"],
+)
+def test_whoever_asks_the_agent_alone_needs_no_schema(agent: Agent, words: str) -> None:
+    """What it would answer does not matter here."""
+    agent.refuses = True
+    code, said, imported = agent.asked(*words.split())
+    assert imported <= {"neti.registry"}  # words of it, no library
+    assert (code, said) == (1, "neti: not now\n")
