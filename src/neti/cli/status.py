@@ -23,7 +23,6 @@ from neti.errors import ConfigError, NetiError
 from neti.model.problems import Problem, Severity
 from neti.monitoring.status import Status, status_of
 from neti.stage.stages import GROUPS_MISSING
-from neti.state import hosts_file
 from neti.state.location import in_force, state_folder
 from neti.words import counted, listed, some
 
@@ -122,6 +121,7 @@ def _say_what_everybody_may_know(folder: Path, as_json: bool) -> None:
     if as_json:
         return
     from neti.oneshot.known import overlay_on_disk
+    from neti.state import hosts_file
 
     if (overlay := overlay_on_disk(folder)) is not None:
         say(f"overlay   {overlay}")
