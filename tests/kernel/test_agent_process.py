@@ -361,6 +361,7 @@ def test_zookeeper_that_is_not_there_is_waited_for(
         assert status.returncode == 1
         assert "NOT in step" in status.stdout
         fleet = neti("fleet")
+        assert fleet.returncode == 3
         assert "Traceback" not in fleet.stderr
         *_, why, whose = fleet.stderr.strip().splitlines()  # and before them that it waits
         assert "ZooKeeper" in why

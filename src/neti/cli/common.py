@@ -28,6 +28,7 @@ _VERSION: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})*")
 _METADATA_SECONDS: Final = 1.0
 REGISTRY_SECONDS: Final = 10.0  # as long as a command waits for the registry
 OPERATORS_SECONDS: Final = 120.0  # for all of its tree
+ONLY_AS_THE_AGENT_KNEW: Final = 3  # exit code of a list that is not the registry's
 THE_REGISTRY: Final = "the registry"
 
 __all__ = ["json_option"]  # beside its own: commands take both options from here

@@ -10,6 +10,7 @@ from typing import Any, get_args
 import click
 
 from neti.cli.common import (
+    ONLY_AS_THE_AGENT_KNEW,
     config_option,
     fleet_seen,
     json_option,
@@ -154,7 +155,7 @@ def fleet(
 
     Entries that no agent believes are not listed; they are counted on stderr. Hosts that hold a
     lease but are not registered come last: lost or held, and since when, if this host's agent knows
-    it. If the registry does not answer, this host's agent is asked instead.
+    it. If the registry does not answer, this host's agent is asked instead: exit code 3.
 
     Formats for programs contain hosts that are lost or held, too, because those are the ones to
     alarm about; they are called by their ids, and only this host's agent can tell who they are.
@@ -223,8 +224,11 @@ def fleet(
         say_anew(settings)
     if watch is not None:
         again(lambda: _show(settings, fleet_seen(settings), asked), watch)
-    else:
-        _show(settings, fleet_seen(settings), asked)
+        return
+    seen = fleet_seen(settings)
+    _show(settings, seen, asked)
+    if seen.unanswered is not None:
+        sys.exit(ONLY_AS_THE_AGENT_KNEW)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

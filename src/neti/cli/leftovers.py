@@ -73,7 +73,13 @@ def leftovers(config: Path, as_json: bool, to: str | None, everywhere: bool) -> 
 
 
 def _of_fleet(seen: "Seen", to: str | None, as_json: bool) -> None:
-    """By whom each member is called, the latest first."""
+    """By whom each member is called, the latest first. Raises NetiError where nobody was heard:
+    that nobody says it calls a member would pass for an answer."""
+    if seen.unanswered is not None:
+        raise NetiError(
+            "what hosts call stands in the registry, which does not answer\n"
+            "→ 'neti leftovers' on each host shows its own part"
+        )
     if to is not None:
         to = _id_of(seen, to)
     calls = [
