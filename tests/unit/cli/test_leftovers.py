@@ -130,7 +130,9 @@ def test_the_fleet_adds_up_by_whom_each_member_is_called(
     )
     members = {**dict.fromkeys(told, db), "db-2": db}
     documents = {**told, "db-2": Document(left=())}
-    seen = SimpleNamespace(told=documents, members=members, leases={}, in_part=False)
+    seen = SimpleNamespace(
+        unanswered=None, told=documents, members=members, leases={}, in_part=False
+    )
     monkeypatch.setattr(cli_leftovers, "fleet_seen", lambda _: seen)
     assert run("--fleet").output.splitlines() == [
         "db-1 is called by its real address",
