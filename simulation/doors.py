@@ -59,6 +59,8 @@ def at(host: "SimulatedHost") -> _At:
 class WayOut:
     """``neti.dataplane.way_out`` of the machine that the command runs on."""
 
+    is_down_mark = staticmethod(way_out.is_down_mark)
+
     def disarm(self) -> bool:
         return here().kernel.disarm()
 
