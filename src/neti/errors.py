@@ -102,7 +102,7 @@ class ToldOtherwise(DataplaneError):
     process stood still: nothing is written against it. ``word``: "down" or "relaxed"."""
 
     def __init__(self, word: Literal["down", "relaxed"]) -> None:
-        super().__init__(f"the kernel says that this host is {word}")
+        super().__init__(f"the kernel says that this host is {word}, since a moment ago")
         self.word = word
 
 

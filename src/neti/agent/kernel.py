@@ -133,7 +133,7 @@ class Kernel:
             # Only now, since ``_told_down`` and ``_obey_mark`` looked: this process stood still.
             self._found(told.word)
             core.timers.retry("resync", core.now())
-            return None
+            return told
         except DataplaneError as error:
             # Members and stage are in and stay up to date; only the rules are the old ones.
             self._rules_stand = False

@@ -183,8 +183,9 @@ class Reconciler:
 
     def _read(self, elements: Elements) -> KernelState:
         """Raises ToldOtherwise. A word that is left in the kernel after this is not written over
-        either: a table is replaced only if it is still the one that was read, and is made only
-        where there is none."""
+        either: a table is replaced only if it is still the one that was read and still drops what
+        it did, and is made only where there is none. One case is left: 'neti relax' on a map that
+        another program had emptied already."""
         kernel = self._dataplane.read()
         if kernel.marked_down:
             raise ToldOtherwise("down")

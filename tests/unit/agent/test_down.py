@@ -146,3 +146,23 @@ def test_a_folder_that_is_emptied_does_not_end_it(fleet: World) -> None:
     core.out.folder.set_down(False)  # as 'neti up' without the agent
     fleet.pass_time(1)
     assert not box.status()["down"]
+
+
+def test_a_command_that_met_another_word_does_not_say_that_it_was_done(
+    fleet: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box = fleet.started(1)
+    box.ask("enforce", wait=True)
+    box.ask("confirm")
+    read, said = box.dataplane.read, [box.dataplane.mark_down]
+
+    def stopped() -> KernelState:
+        if said:
+            said.pop()()
+        return read()
+
+    monkeypatch.setattr(durable, "replace", refused)
+    monkeypatch.setattr(box.dataplane, "read", stopped)
+    answer = box.ask("enforce", wait=True)
+    assert not said
+    assert "this host is down" in answer["error"]
