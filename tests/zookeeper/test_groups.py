@@ -119,6 +119,21 @@ def test_a_subject_takes_in_whom_operators_admitted_for_it_now_and_later(
     assert "groups have patterns, or ids without an owner (db: CN=*,OU=db)" in off.stderr
 
 
+def test_an_id_whose_record_was_removed_is_in_no_group_by_the_subject_that_it_had(
+    secure: SecureWorld, operator: Operator
+) -> None:
+    """It has no former owner then, and the groups' lines outlive its record."""
+    assert operator.run("admission", "on").exit_code == 0
+    assert admitted(operator, "i-1", "CN=db-1,OU=db", "i-2", "CN=db-2,OU=db").exit_code == 0
+    assert group(operator, "set", "db", "CN=*,OU=db").exit_code == 0
+    assert lease(operator, "release", "i-1", "--yes").exit_code == 0
+    assert operator.run("remove", f"{secure.prefix}/hosts/i-1", "--yes").exit_code == 0
+    assert ids_by_subject(secure) == ["i-1", "i-2"]
+    again = admitted(operator, "i-1", "CN=web-1,OU=web")
+    assert "i-1: not in group db any more" in again.stderr
+    assert ids_by_subject(secure) == ["i-2"]
+
+
 def test_what_a_command_that_knows_no_subjects_admitted_is_named_and_put_right(
     secure: SecureWorld, operator: Operator
 ) -> None:

@@ -20,6 +20,7 @@ from neti.oneshot import group_admission
 from neti.oneshot.admission import read
 from neti.registry import admitted
 from neti.registry.admitted import Asked
+from neti.registry.groups import GroupsUnreadable
 from neti.text import printable
 from neti.words import and_more, counted, some
 
@@ -84,8 +85,8 @@ def admit(
     have to name it, because anybody could have taken that lease. An id that belongs to another
     certificate stays as it is, unless you say --replace: after a host got a certificate with
     another subject, for example. You can run it again at any time. Groups with a subject that fits
-    have the host in them from then on; with --replace those that do not fit any more let it go
-    first.
+    have the host in them from then on, and those in which the id still is by another subject let
+    it go first.
 
     \b
     Examples, with an operator's certificate in the configuration:
@@ -183,7 +184,7 @@ def _admit(
             )
         if not dry_run and changes:
             _ask_about_replaced(replaced, yes=yes)
-            _say_groups(_take_out(settings, registry, replaced), "not in group {} any more")
+            _say_groups(_take_out(settings, registry, steps), "not in group {} any more")
             failed = registry.operate(
                 lambda attempt, layout: admission.carry_out(
                     attempt, layout, changes, settings.overlay_subnet
@@ -212,14 +213,14 @@ def _admit(
 
 
 def _take_out(
-    settings: "Settings", registry: "ZooKeeperRegistry", replaced: "Sequence[Admit]"
+    settings: "Settings", registry: "ZooKeeperRegistry", steps: "Sequence[Admit]"
 ) -> "group_admission.Ids":
-    owners = {one.id: one.subject for one in replaced}
-    if not owners:
-        return {}
+    owners = {one.id: one.subject for one in steps}
     try:
         return group_admission.take_out(settings, registry, owners, time.time())
     except NetiError as error:
+        if isinstance(error, GroupsUnreadable) and not any(one.former for one in steps):
+            return {}  # new hosts come all the same, and ``_put_in`` says what is wrong
         why = str(error).partition("\n")[0]  # its next step is another command's
         raise NetiError(
             "nobody was admitted, because ids that get another certificate have to leave the "

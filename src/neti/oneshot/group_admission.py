@@ -28,8 +28,10 @@ def take_out(
     dry_run: bool = False,
 ) -> Ids:
     """Before ids get the certificates of ``owners`` (by id the subject): out of the groups in which
-    they are for the former one. ``now``: Unix seconds. Raises NetiError, and then nothing has been
-    changed: GroupsUnreadable too, because agents may follow the last that could be read."""
+    they are for another one, also if nobody knows any more whose they were: a record that is
+    removed leaves its id in the groups. ``now``: Unix seconds. Raises NetiError, and then nothing
+    has been changed: GroupsUnreadable too, because agents may follow the last that could be
+    read."""
     groups = decode(registry.setting("groups"))
     if not any(left(lines, owners) != lines for lines in groups.lines.values()):
         return {}
@@ -53,9 +55,10 @@ def take_out(
 
 
 def put_in(registry: OperatorRegistry, owners: Mapping[str, str], now: float) -> Ids:
-    """Once ids have the certificates of ``owners``: into each group of which a subject fits. May be
-    repeated. Ids that hold no lease any more go, so that the groups do not grow for good. Raises
-    NetiError: of groups alone, because they are admitted."""
+    """Once ids have the certificates of ``owners``: into each group of which a subject fits, and
+    into no other by a subject. May be repeated. Ids that hold no lease any more go with the next
+    change, so that the groups do not grow for good. Raises NetiError: of groups alone, because they
+    are admitted."""
     if not group_subjects.has_subjects(decode(registry.setting("groups")).lines):
         return {}
     leased = frozenset(registry.leases().values())
@@ -68,8 +71,12 @@ def put_in(registry: OperatorRegistry, owners: Mapping[str, str], now: float) ->
         }
         came.clear()
         came.update(_differing(after, before.lines))
-        gains = any(set(lines) - set(before.lines[name]) for name, lines in after.items())
-        return after if gains else dict(before.lines)
+        differs = any(
+            set(lines) - set(before.lines[name])
+            or left(before.lines[name], owners) != before.lines[name]
+            for name, lines in after.items()
+        )
+        return after if differs else dict(before.lines)
 
     _edit(registry, added, now)
     return came

@@ -67,6 +67,16 @@ def test_ids_without_a_lease_go_when_others_come_and_not_before(registry: Memory
     assert held(registry).lines["db"] == (DB, by("a"), by("b"))
 
 
+def test_who_is_admitted_anew_is_in_no_group_by_the_subject_that_it_had(
+    registry: MemoryRegistry,
+) -> None:
+    """Its lease was released and its record removed, which leaves its lines in the groups: nobody
+    knows any more that it was another certificate's."""
+    define(registry, DB, by("a"), by("b"), GroupLine("b", "dc"))
+    assert put_in(registry, {"b": "CN=web-b"}, 100.0) == {}
+    assert held(registry).lines["db"] == (DB, GroupLine("b", "dc"), by("a"))
+
+
 def test_without_subjects_nothing_is_written(registry: MemoryRegistry) -> None:
     assert put_in(registry, {"a": "CN=db-a"}, 100.0) == {}
     assert registry.setting("groups") is None
