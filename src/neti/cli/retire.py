@@ -30,7 +30,9 @@ _CUT_OFF = "the hosts may or may not be out\n→ the same command again goes on"
 @config_option
 @json_option
 @click.option("--dry-run", is_flag=True, help="Show what would be done; change nothing.")
-@click.option("--anyway", is_flag=True, help="Even if somebody may still call them.")
+@click.option(
+    "--anyway", is_flag=True, help="Even if somebody may still call them, or they are silent."
+)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option(
     "--quiet",
@@ -71,10 +73,13 @@ def retire(
     """Take hosts out of the fleet, from any machine.
 
     An operator's word in the registry: each host's agent says goodbye and stops, and does not
-    register when it starts again. However many they are, no guard holds them. A host that does not
-    answer is out as well. Hosts that are not drained ('neti drained') are left alone, unless
-    --anyway. Their leases stay until you give them up, so --back and a start of the agent bring a
-    host back with the address that it had. It may be repeated.
+    register when it starts again. However many they are, no guard holds them. Hosts that are not
+    drained ('neti drained') are left alone, unless --anyway. So are those that are lost or missing:
+    an agent may be dead, and the clients connected. Peers let a dead agent's host in until
+    linger_seconds are over; one whose agent hangs is named as STILL registered. The word does not
+    keep out a host that does not obey it: for a stolen one, keep its certificate out. Leases stay
+    until you give them up, so --back and a start of the agent bring a host back with the address
+    that it had. It may be repeated.
 
     \b
     Examples, from an operator's machine:
@@ -179,7 +184,7 @@ def _take_out(
     there = registered_of(registry, ids)
     consent(
         f"Take {counted(len(ids), 'host')} out of the fleet: {some(ids)}"
-        f"{', and give up the leases' if asked.release_leases else ''}?",
+        f"{_leases_too([i for i in ids if i not in there]) if asked.release_leases else ''}?",
         yes=asked.yes,
     )
     retiring.say(registry, ids)
@@ -199,6 +204,16 @@ def _take_out(
                 "or hangs\n→ 'neti leave' there, or stop its agent; then this command again"
             )
     return rows
+
+
+def _leases_too(silent: list[str]) -> str:
+    said = ", and give up the leases"
+    if silent:
+        said += (
+            f"? Their addresses may be others' then: if {some(silent)} still runs, cut off from "
+            "the registry, its clients lose it. Do it"
+        )
+    return said
 
 
 def _without_leases(

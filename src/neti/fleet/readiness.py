@@ -21,6 +21,8 @@ QUESTIONS: Final[tuple[Question, ...]] = ("move", "enforce", "retire")
 LIGHTS: Final[tuple[Light, ...]] = ("green", "yellow", "red")  # each is worse than the one before
 A_DAY: Final = 86_400.0  # what runs daily has shown itself by then
 _SHOWN: Final = 5
+_OUT: Final = ("left", "gone")  # peers let in neither, so nobody reaches it by the overlay
+_UNKNOWN: Final = "not known here"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +77,14 @@ def drained(host_id: str, known: Known) -> Iterator[Finding]:
     if host_id in known.members:
         yield from _age(host_id, known)
         yield from callers(host_id, told.calls if told is not None else None, known)
+    elif (state := known.away.get(host_id, _UNKNOWN)) not in _OUT:
+        # Its agent may be dead, and its clients connected.
+        yield Finding(
+            light="yellow",
+            of=("retire",),
+            what=f"it is {state}, so nobody knows who is connected to it",
+            then=(f"→ systemctl status neti, on {host_id}; if its machine is gone, it is drained",),
+        )
     yield from real_callers(host_id, known)
 
 
@@ -83,9 +93,9 @@ def drained(host_id: str, known: Known) -> Iterator[Finding]:
 
 def presence(host_id: str, known: Known) -> Iterator[Finding]:
     if host_id not in known.members:
-        state = known.away.get(host_id, "not known here")
+        state = known.away.get(host_id, _UNKNOWN)
         yield Finding(
-            light="yellow" if state in ("left", "gone") else "red",
+            light="yellow" if state in _OUT else "red",
             of=QUESTIONS,
             what=f"it is {state}, so it says nothing of itself",
             then=("→ 'neti fleet' lists who is registered",),

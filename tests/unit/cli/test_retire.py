@@ -63,17 +63,34 @@ def retired(registry: EmbeddedRegistry) -> set[str]:
 def test_who_is_called_is_left_alone_and_the_others_go(
     registry: EmbeddedRegistry, tmp_path: Path
 ) -> None:
-    dry = run(tmp_path, "retire", "db-1", "web-2", "--dry-run")
+    dry = run(tmp_path, "retire", "web-1", "web-2", "--dry-run")
     assert dry.exit_code == 1
     assert "web-2: NOT drained" in dry.stderr
     assert "7 connections of members are open" in dry.stderr
-    assert "db-1: would leave" in dry.stdout
+    assert "web-1: would leave" in dry.stdout
     assert not retired(registry)
-    asked = run(tmp_path, "retire", "db-1", "web-2")
+    asked = run(tmp_path, "retire", "web-1", "web-2")
     assert "no terminal on which to ask" in asked.stderr
     assert not retired(registry)
-    done = run(tmp_path, "retire", "db-1", "web-2", "--yes")
+    done = run(tmp_path, "retire", "web-1", "web-2", "--yes", "--wait", "0s")
     assert done.exit_code == 1
+    assert retired(registry) == {"web-1"}
+
+
+def test_a_host_that_is_silent_goes_only_where_that_is_meant(
+    registry: EmbeddedRegistry, tmp_path: Path
+) -> None:
+    """Its agent may be dead, and its clients connected."""
+    assert run(tmp_path, "drained", "db-1").exit_code == 1
+    kept = run(tmp_path, "retire", "db-1", "--yes")
+    assert kept.exit_code == 1
+    assert "db-1: not known to be drained" in kept.stderr
+    assert not retired(registry)
+    asked = run(tmp_path, "retire", "db-1", "--anyway", "--release-leases")
+    assert "if db-1 still runs, cut off from the registry, its clients lose it" in asked.stderr
+    assert not retired(registry)
+    done = run(tmp_path, "retire", "db-1", "--yes", "--anyway")
+    assert done.exit_code == 0, done.output
     assert "db-1: was not registered; it is retired" in done.stdout
     assert retired(registry) == {"db-1"}
 
@@ -93,7 +110,7 @@ def test_a_host_whose_agent_does_not_follow_is_named(
 
 def test_leases_are_given_up_when_that_is_said(registry: EmbeddedRegistry, tmp_path: Path) -> None:
     overlay = registry.lease_of("db-1")
-    assert run(tmp_path, "retire", "db-1", "--yes").exit_code == 0
+    assert run(tmp_path, "retire", "db-1", "--yes", "--anyway").exit_code == 0
     assert registry.lease_of("db-1") == overlay
     done = run(tmp_path, "retire", "db-1", "--yes", "--release-leases")
     assert done.exit_code == 0, done.output
@@ -103,7 +120,7 @@ def test_leases_are_given_up_when_that_is_said(registry: EmbeddedRegistry, tmp_p
 
 
 def test_they_are_listed_and_let_in_again(registry: EmbeddedRegistry, tmp_path: Path) -> None:
-    run(tmp_path, "retire", "db-1", "--yes")
+    run(tmp_path, "retire", "db-1", "--yes", "--anyway")
     listed = run(tmp_path, "retire", "--list")
     assert "db-1  retired at" in listed.stdout
     assert "1 host is retired" in listed.stdout

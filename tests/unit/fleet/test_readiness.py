@@ -121,7 +121,26 @@ def test_a_host_that_is_not_there_says_nothing() -> None:
     seen = Known(members=frozenset({"web"}), told={"web": SOUND}, away={"db": "lost"}, now=NOW)
     assert set(lights(seen).values()) == {"red"}
     assert "it is lost" in said(list(judged("db", seen)), "red")
-    assert worst(drained("db", seen)) == "green", "nobody reaches it, and nobody tries"
+
+
+@pytest.mark.parametrize(
+    ("away", "expected"),
+    [
+        ({"db": "left"}, "green"),
+        ({"db": "gone"}, "green"),
+        ({"db": "lost"}, "yellow"),
+        ({"db": "missing"}, "yellow"),
+        ({"db": "held"}, "yellow"),
+        ({"db": "not believed"}, "yellow"),
+        ({}, "yellow"),
+    ],
+)
+def test_who_is_silent_is_not_drained_unless_peers_let_go_of_it(
+    away: dict[str, str], expected: Light
+) -> None:
+    """A dead agent's host may have its clients."""
+    seen = Known(members=frozenset({"web"}), told={"web": SOUND}, away=away, now=NOW)
+    assert worst(drained("db", seen)) == expected
 
 
 def test_drained_is_asked_with_a_patience_of_its_own() -> None:
