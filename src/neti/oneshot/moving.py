@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Final, Literal
 
-from neti.errors import EntryError, NetiError
+from neti.errors import EntryError, NetiError, RegistryError
 from neti.fleet.readiness import Finding, move_findings
 from neti.model import Member, entry
 from neti.model.settings import Settings
@@ -21,6 +21,7 @@ from neti.oneshot.readiness import known
 from neti.oneshot.registered import Seen
 from neti.oneshot.retiring import gone, moves, retired, say
 from neti.registry import OperatorRegistry
+from neti.registry.leases import check_move
 
 StepName = Literal["noted", "moved", "answers", "out"]
 _LOOK: Final = 0.05  # seconds
@@ -56,7 +57,8 @@ class Move:
     clock: Callable[[], float] = time.monotonic
 
     def steps(self) -> Generator[Step, None, None]:
-        """Raises Stopped."""
+        """Raises Stopped, and RegistryError before anything is written."""
+        check_move(self.old, self.new)
         begun = self.clock()
         word = moves(retired(self.registry), self.old, self.new)
         held = self.registry.lease_of(self.old)
@@ -123,6 +125,10 @@ def findings(
     settings: Settings, seen: Seen, registry: OperatorRegistry, old: str, new: str, now: float
 ) -> tuple[Finding, ...]:
     """What would be wrong with the move: nothing is changed."""
+    try:
+        check_move(old, new)
+    except RegistryError as error:
+        return (Finding(light="red", of=("move",), what=str(error)),)
     words = retired(registry)
     word = moves(words, old, new)
     overlay = registry.lease_of(old)

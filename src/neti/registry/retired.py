@@ -86,12 +86,21 @@ def without(raw: bytes | None, ids: Collection[str]) -> bytes | None:
 
 
 def encode(words: Mapping[str, Retired]) -> bytes:
-    """Those of whom the same is said stand together."""
+    """Those of whom the same is said stand together. Raises RegistryError for what no agent could
+    read: one such word would make the list useless for the whole fleet, and keep all others out of
+    it."""
     alike: dict[Retired, list[str]] = {}
     for host_id, word in sorted(words.items()):
         alike.setdefault(word, []).append(host_id)
     plain = [{"ids": together, **_plain(word)} for word, together in alike.items()]
-    return json.dumps({"format": FORMAT, "words": plain}, separators=(",", ":")).encode()
+    document = json.dumps({"format": FORMAT, "words": plain}, separators=(",", ":")).encode()
+    try:
+        decode(document)
+    except RetiredUnreadable as error:
+        raise RegistryError(
+            f"no agent could read that, so nothing was written: {error.__cause__}"
+        ) from error
+    return document
 
 
 def _plain(word: Retired) -> dict[str, Any]:
@@ -101,7 +110,7 @@ def _plain(word: Retired) -> dict[str, Any]:
 
 def _id(held: Any) -> str:
     if not isinstance(held, str) or HOST_ID.fullmatch(held) is None:
-        raise ValueError("no host id")
+        raise ValueError(f"{held!r} is no host id")
     return held
 
 

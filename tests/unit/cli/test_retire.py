@@ -173,6 +173,9 @@ def test_a_move_is_looked_at_first(registry: EmbeddedRegistry, tmp_path: Path) -
     wrong = run(tmp_path, "lease", "move", "web-1", "db-1", "--check")
     assert wrong.exit_code == 2
     assert "so nobody would answer at the address" in wrong.stdout
+    itself = run(tmp_path, "lease", "move", "web-1", "web-1", "--check")
+    assert itself.exit_code == 2
+    assert "web-1 holds its lease already" in itself.stdout
     refused = run(tmp_path, "lease", "move", "web-1", "db-1", "--take-out", "--yes")
     assert refused.exit_code == 1
     assert "nothing was changed" in refused.stderr

@@ -124,6 +124,17 @@ def test_a_host_without_a_lease_changes_nothing(three: Three) -> None:
     assert not retired(three.registry)
 
 
+@pytest.mark.parametrize(("new", "why"), [("ec2-2", "holds its lease already"), ("a b", "no host")])
+def test_a_move_that_makes_no_sense_writes_nothing(three: Three, new: str, why: str) -> None:
+    move = three.move()
+    move.new = new
+    with pytest.raises(NetiError, match=why):
+        list(move.steps())
+    assert three.registry.setting("retired") is None
+    three.world.settle()
+    assert three.led()[str(three.overlay)] == three.old.host.id
+
+
 def test_what_fails_says_how_to_go_on_and_back(
     three: Three, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -65,3 +65,18 @@ def test_some_thousand_hosts_have_room_and_no_more_than_fit_are_taken() -> None:
     assert len(raw) <= MAX_BYTES
     with pytest.raises(RegistryError, match="no room to retire 400 more hosts: 2500 are retired"):
         added(raw, {f"j-{number:017x}": PLAIN for number in range(400)})
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"web 2": PLAIN},
+        {"db-old": Retired(at=1, by="", to="web 2", overlay=IPv4Address("192.168.0.7"))},
+        {"db-old": Retired(at=1, by="", to="web-2")},
+        {"db-old": Retired(at=-1, by="")},
+    ],
+)
+def test_what_would_not_be_read_is_not_written(words: dict[str, Retired]) -> None:
+    """One such word, and no agent reads the list any more."""
+    with pytest.raises(RegistryError, match="nothing was written"):
+        added(encode({"web-1": PLAIN}), words)
