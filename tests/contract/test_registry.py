@@ -41,6 +41,7 @@ from neti.registry import (
 )
 from neti.registry import detail as detail_document
 from neti.registry.groups import MAX_BYTES as MAX_GROUPS_BYTES
+from neti.registry.names import decode as decode_names
 from neti.registry.names import encode as encode_names
 
 A = "1.0a000001c6336401c0a80001.0.ec2.a"
@@ -262,12 +263,16 @@ def test_names_go_with_their_lease_in_the_same_step_and_are_told(world: World) -
     operator.change_setting("names", encode_names(names))
     _, recorder = watched(world)
     operator.move("a", "b")
-    moved = Names("neti.internal", {"db": "b", "mail": "b", "web": "b"}, 5)
-    recorder.until(partial(last_setting_is, SettingRead("names", encode_names(moved))))
+    moved = operator.setting("names")
+    held = decode_names(moved)
+    assert held.ids == {"db": "b", "mail": "b", "web": "b"}
+    assert held.edition > 1_700_000_000  # later than all that hosts know, in an older copy too
+    recorder.until(partial(last_setting_is, SettingRead("names", moved)))
     operator.release("b")
-    gone = Names("neti.internal", {}, 6)
-    recorder.until(partial(last_setting_is, SettingRead("names", encode_names(gone))))
-    assert operator.setting("names") == encode_names(gone)
+    gone = operator.setting("names")
+    assert decode_names(gone) == Names("neti.internal", {}, decode_names(gone).edition)
+    assert decode_names(gone).edition > held.edition
+    recorder.until(partial(last_setting_is, SettingRead("names", gone)))
 
 
 def test_names_that_cannot_be_read_keep_nobody_from_a_lease(world: World) -> None:

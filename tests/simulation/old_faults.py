@@ -279,7 +279,7 @@ def a_wiped_registry_says_who_is_in_a_group() -> Patches:
 
 def a_wiped_registry_takes_names_away() -> Patches:
     """Whatever the registry says of names is followed."""
-    yield patch.object(naming, "followed", lambda _, raw: (decode_names(raw), None))
+    yield patch.object(naming, "followed", lambda _, raw, now: (decode_names(raw), None))
 
 
 def a_hosts_file_is_written_once() -> Patches:

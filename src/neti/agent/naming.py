@@ -45,7 +45,7 @@ class Naming:
         """The live setting, as it stands now."""
         core, before = self._core, self.followed
         core.live.faults.pop("names", None)
-        self.followed, fault = followed(before, value)
+        self.followed, fault = followed(before, value, core.wall())
         if fault is not None:
             core.live.faults["names"] = fault
             log.warning("live_setting_ignored", what=fault)

@@ -76,18 +76,21 @@ def _of_ids(
             yield host_id, word
 
 
-def followed(before: Names, raw: bytes | None) -> tuple[Names, str | None]:
+def followed(before: Names, raw: bytes | None, now: float) -> tuple[Names, str | None]:
     """What is followed once the registry has said ``raw``; and why that is what was followed
-    before, in a sentence with the next step.
+    before, in a sentence with the next step. ``now``: Unix seconds.
 
     Operators' commands only ever raise the edition. So one that is lower, or gone, is that of a
-    registry that was wiped or restored, and takes no name away.
+    registry that was wiped or restored, and takes no name away. But one that no command makes gives
+    way to any that a command does make.
     """
     try:
         said = decode(raw)
     except NamesUnreadable as error:
         return before, str(error)
-    if said.edition > before.edition or said == before:
+    a_commands = said.edition > 0 and not said.is_of_no_command(now)
+    may = said.edition > before.edition or (before.is_of_no_command(now) and a_commands)
+    if may or said == before:
         return said, None
     return before, (
         f"the registry's names (edition {said.edition}) are not later than edition "

@@ -14,6 +14,8 @@ HOST_NAME: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*", re.ASCII)
 MAX_NAME: Final = 253
 # Beside an id of 40 and a dot.
 MAX_SUFFIX: Final = 200
+_AHEAD: Final = 366 * 86_400  # seconds by which the clock of whoever said it last may be ahead
+_LEAST_NOW: Final = 1_790_000_000  # Unix seconds: a clock that shows less is not set
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +33,20 @@ class Names:
         return sorted(name for name, held in self.ids.items() if held == host_id)
 
     def later(
-        self, *, suffix: str | None = None, ids: Mapping[str, str] | None = None, now: float = 0.0
+        self, *, now: float, suffix: str | None = None, ids: Mapping[str, str] | None = None
     ) -> "Names":
         """With these changes, as a later edition. ``now``: Unix seconds, by which what operators
         say in a registry that lost everything is later than all that stood there."""
         return Names(
             self.suffix if suffix is None else suffix,
             self.ids if ids is None else ids,
-            max(self.edition + 1, int(now)),
+            int(now) if self.is_of_no_command(now) else max(self.edition + 1, int(now)),
         )
+
+    def is_of_no_command(self, now: float) -> bool:
+        """Its edition is later than commands make any, so that none of theirs would ever be later:
+        where there are no rights, a member can write it. ``now``: Unix seconds."""
+        return self.edition > max(now, _LEAST_NOW) + _AHEAD
 
 
 def is_host_name(text: str) -> bool:

@@ -70,9 +70,10 @@ def encode(names: Names) -> bytes:
     return raw
 
 
-def follow_lease(raw: bytes | None, old: str, new: str | None) -> bytes | None:
+def follow_lease(raw: bytes | None, old: str, new: str | None, now: float) -> bytes | None:
     """The document once the lease of ``old`` is that of ``new`` (None: nobody's): its names go with
-    it. None: the document stays as it is, as one that cannot be read does. Raises NamesTooLong."""
+    it. None: the document stays as it is, as one that cannot be read does. ``now``: Unix seconds,
+    see ``Names.later``. Raises NamesTooLong."""
     try:
         names = decode(raw)
     except NamesUnreadable:
@@ -80,7 +81,7 @@ def follow_lease(raw: bytes | None, old: str, new: str | None) -> bytes | None:
     if not names.of(old):
         return None
     held = {name: new if i == old else i for name, i in names.ids.items()}
-    return encode(names.later(ids={name: i for name, i in held.items() if i is not None}))
+    return encode(names.later(ids={name: i for name, i in held.items() if i is not None}, now=now))
 
 
 class _Wrong(ValueError):

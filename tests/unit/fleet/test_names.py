@@ -13,6 +13,7 @@ from neti.registry.names import encode
 
 DB, WEB, OTHER = (IPv4Address(f"192.168.0.{n}") for n in (1, 2, 3))
 SUFFIX = "neti.internal"
+NOW = 1_900_000_000.0
 
 
 def test_members_are_called_by_their_ids_inside_the_suffix_and_as_operators_say() -> None:
@@ -73,14 +74,34 @@ def test_whatever_ids_are_each_line_is_one_address_and_names_inside_the_suffix(
 def test_an_earlier_edition_and_none_take_no_name_away() -> None:
     names = Names(SUFFIX, {"db": "db-1"}, 5)
     for raw in (None, encode(Names(SUFFIX, {}, 4)), encode(Names(SUFFIX, {}, 5)), b"{"):
-        kept, why = followed(names, raw)
+        kept, why = followed(names, raw, NOW)
         assert kept == names
         assert why
-    assert followed(names, encode(names)) == (names, None)
+    assert followed(names, encode(names), NOW) == (names, None)
     later = Names("", {}, 6)
-    assert followed(names, encode(later)) == (later, None)
+    assert followed(names, encode(later), NOW) == (later, None)
 
 
 @pytest.mark.parametrize("raw", [None, encode(Names())])
 def test_who_never_heard_of_names_misses_none(raw: bytes | None) -> None:
-    assert followed(Names(), raw) == (Names(), None)
+    assert followed(Names(), raw, NOW) == (Names(), None)
+
+
+@pytest.mark.parametrize("edition", [(1 << 53) - 1, 4_000_000_000])
+def test_an_edition_that_no_command_makes_does_not_end_names(edition: int) -> None:
+    """A member wrote it where there were no rights; agents keep it on their disks."""
+    theirs = Names(SUFFIX, {"db": "x"}, edition)
+    assert followed(Names(SUFFIX, {}, 5), encode(theirs), NOW) == (theirs, None)
+    said = theirs.later(ids={"db": "db-1"}, now=NOW)
+    assert said.edition == NOW
+    assert followed(theirs, encode(said), NOW + 1) == (said, None)
+    assert followed(theirs, None, NOW)[0] == theirs  # a wiped registry takes no name away
+    assert followed(theirs, encode(Names(SUFFIX)), NOW)[0] == theirs
+
+
+@pytest.mark.parametrize("now", [0.0, NOW - 30 * 86_400])
+def test_a_clock_that_is_behind_makes_no_edition_doubtful(now: float) -> None:
+    names = Names(SUFFIX, {"db": "db-1"}, int(1_800_000_000 if now == 0.0 else NOW))
+    older = Names(SUFFIX, {}, names.edition - 1)
+    assert followed(names, encode(older), now)[0] == names
+    assert names.later(suffix="", now=now).edition == names.edition + 1

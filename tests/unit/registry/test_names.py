@@ -74,14 +74,20 @@ def test_more_than_the_registry_holds_is_refused() -> None:
 
 def test_names_go_with_the_lease() -> None:
     names = Names("x.internal", {"db": "a", "mail": "a", "web": "b"}, 4)
-    moved = follow_lease(encode(names), "a", "c")
+    moved = follow_lease(encode(names), "a", "c", 0.0)
     assert moved is not None
     assert decode(moved) == Names("x.internal", {"db": "c", "mail": "c", "web": "b"}, 5)
-    gone = follow_lease(encode(names), "a", None)
+    gone = follow_lease(encode(names), "a", None, 0.0)
     assert gone is not None
     assert decode(gone) == Names("x.internal", {"web": "b"}, 5)
 
 
 @pytest.mark.parametrize("raw", [None, b"{", encode(Names("x.internal", {"db": "b"}, 4))])
 def test_a_lease_without_names_changes_nothing(raw: bytes | None) -> None:
-    assert follow_lease(raw, "a", "c") is None
+    assert follow_lease(raw, "a", "c", 0.0) is None
+
+
+def test_names_that_go_with_a_lease_in_an_older_copy_are_later_than_all_that_hosts_know() -> None:
+    """The copy's own next edition need not be: hosts would follow what was, without the move."""
+    moved = follow_lease(encode(Names("", {"db": "a"}, 1_700_000_000)), "a", "c", 1_800_000_000.5)
+    assert decode(moved).edition == 1_800_000_000

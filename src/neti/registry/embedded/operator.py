@@ -3,6 +3,7 @@
 Must never do: register a host, or say for it that it leaves.
 """
 
+import time
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address
 
@@ -219,7 +220,7 @@ def _write_setting(files: Files, setting: SettingName, value: bytes | None) -> N
 def _names_follow(files: Files, old: str, new: str | None) -> None:
     """Names stand for leases: the lease of ``old`` is that of ``new``, or nobody's."""
     held = rows(files, "SELECT value FROM settings WHERE setting = ?", "names")
-    value = follow_lease(bytes(held[0][0]) if held else None, old, new)
+    value = follow_lease(bytes(held[0][0]) if held else None, old, new, time.time())
     if value is not None:
         _write_setting(files, "names", value)
 

@@ -3,6 +3,7 @@
 Must never do: keep the session, or anything made with it, when the command is over.
 """
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from ipaddress import IPv4Address
@@ -188,7 +189,7 @@ class OperatorSide(OneSession):
         """Names stand for leases: the lease of ``old`` is that of ``new``, or nobody's."""
         path = self._layout.setting("names")
         (held,) = attempt.nodes([path])
-        value = follow_lease(held[0], old, new) if held is not None else None
+        value = follow_lease(held[0], old, new, time.time()) if held is not None else None
         return [SetData(path, value, held[1].version)] if held is not None and value else []
 
     def revoke_key(self, host_id: str, key: str | None = None) -> RevokedKey | None:
