@@ -22,7 +22,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
-from neti import __version__
+from neti import __version__, files
 from neti.build import installed
 from neti.control import client
 from neti.dataplane.nftables import NftablesDataplane
@@ -234,10 +234,9 @@ def _log_file(host: _Host) -> str:
     path = host.in_force.log_file
     if path is None:
         raise NetiError("neti.yml has no log_file")
-    with path.open("rb") as log:
-        size = log.seek(0, os.SEEK_END)
-        log.seek(max(0, size - _LOG_BYTES))
-        return log.read(_LOG_BYTES).decode(errors="replace")
+    # The last good copy is the agent's user's, who may name a file there that is root's alone.
+    its = None if host.refused is None else host.in_force.table_files_path.stat().st_uid
+    return files.read_end(path, _LOG_BYTES, owner=its).decode(errors="replace")
 
 
 def _json(value: Any) -> str:

@@ -186,3 +186,52 @@ def test_a_broken_file_is_named_by_places_and_the_last_good_one_shown(folder: Pa
     assert ":1: overlay_subnet" in found["configuration-mistakes.txt"]
     assert "hunter2" not in "".join(found.values())
     assert json.loads(found["configuration.json"])["overlay_subnet"] == "192.168.0.0/16"
+
+
+def broken(folder: Path, log_file: Path) -> None:
+    """The agent's user named this log in the last good copy, and the file is not valid now."""
+    good = (folder / "neti.yml").read_text().replace(f"{folder}/neti.log", str(log_file))
+    (folder / "state/neti.yml.good").write_text(good)
+    (folder / "neti.yml").write_text(f"table_files_path: {folder}/state\nno_such_key: 1\n")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may read what is another user's alone")
+def test_the_agents_user_has_no_file_of_anothers_read_by_root(folder: Path) -> None:
+    other = folder / "shadow"
+    other.write_text("root:x\n")
+    other.chmod(0o600)
+    broken(folder, other)
+    for path in (folder / "state", folder / "state/neti.yml.good"):
+        os.chown(path, 12345, 12345)
+    packed = run(folder, "--output", "-")
+    found = unpacked(packed.stdout_bytes)
+    assert "configuration.json" in found, packed.stderr
+    assert "root:x" not in "".join(found.values())
+    assert "is not a file of user 12345" in found["MANIFEST"]
+    os.chown(other, 12345, 12345)
+    assert unpacked(run(folder, "--output", "-").stdout_bytes)["log.txt"] == "root:x\n"
+
+
+@pytest.mark.parametrize("valid", [True, False])
+def test_a_pipe_or_a_link_in_the_logs_place_is_neither_waited_for_nor_followed(
+    folder: Path, valid: bool
+) -> None:
+    log = folder / "neti.log"
+    log.unlink()
+    if not valid:
+        broken(folder, log)
+    os.mkfifo(log)
+    assert (
+        "is not a regular file" in unpacked(run(folder, "--output", "-").stdout_bytes)["MANIFEST"]
+    )
+    log.unlink()
+    (folder / "other").write_text("of another\n")
+    log.symlink_to(folder / "other")
+    assert "log.txt" not in unpacked(run(folder, "--output", "-").stdout_bytes)
+
+
+def test_of_a_long_log_the_end_is_in_it(folder: Path) -> None:
+    (folder / "neti.log").write_text("first\n" + "x\n" * support._LOG_BYTES + "last\n")
+    held = unpacked(run(folder, "--output", "-").stdout_bytes)["log.txt"]
+    assert len(held) == support._LOG_BYTES
+    assert held.endswith("x\nlast\n")
