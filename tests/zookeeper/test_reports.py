@@ -5,13 +5,15 @@ from pathlib import Path
 
 import pytest
 from kazoo.exceptions import NoAuthError
-from kazoo.protocol.serialization import Delete, GetData
+from kazoo.protocol.serialization import Delete, Exists, GetData, SetACL
+from kazoo.security import ACL, ANYONE_ID_UNSAFE, Id
 from tests.support.zookeeper import SecureWorld, ZooKeeperWorld
 from tests.zookeeper.test_in_the_way import UNREAD, findings, make, run
 from tests.zookeeper.test_keys import OWN
 from tests.zookeeper.test_security import member, rights_of, send
 
 from neti import log
+from neti.errors import RegistryError
 from neti.model import entry
 from neti.oneshot.documents import told_by
 from neti.registry.detail import Document, encode, for_members
@@ -21,6 +23,8 @@ from neti.registry.zookeeper.registry import ZooKeeperRegistry
 pytestmark = pytest.mark.zookeeper
 
 SUBNET = IPv4Network("192.168.0.0/24")
+ANYBODY = ACL(rights.READ | rights.CREATE, ANYONE_ID_UNSAFE)
+ROGUE = ACL(rights.READ | rights.WRITE, Id("x509", "CN=b,OU=hosts"))
 WHOLE = Document(name="web", stage="down", problems=("disk",), written=1_700_000_000)
 
 
@@ -119,3 +123,30 @@ def test_what_a_registered_host_wrote_is_not_removed(secure: SecureWorld, tmp_pa
     kept = run(secure, tmp_path, "registry", "remove", "--yes", f"{secure.prefix}/reports/a")
     assert kept.exit_code == 1
     assert "it is the report of a, which is registered" in kept.stderr
+
+
+@pytest.mark.parametrize("node", ["agents", "reports"])
+@pytest.mark.parametrize("more", [ANYBODY, ROGUE])
+def test_one_that_somebody_made_in_the_hosts_session_with_other_rights_goes_with_it(
+    secure: SecureWorld, node: str, more: ACL
+) -> None:
+    """Who resumes a session makes nodes in it, and chooses their rights."""
+    host, chief = secure.open_as("host-a"), secure.open_as("operator-chief")
+    register(host)
+
+    def plant() -> None:
+        acl = [*rights_of(chief, f"{node}/a"), more]
+        acl = [one for one in acl if one.id != more.id or one == more]
+        answer = send(chief, lambda root: SetACL(f"{root}/{node}/a", acl, -1))
+        assert not isinstance(answer, Exception)
+
+    plant()
+    with pytest.raises(RegistryError, match="register it first"):
+        host.describe("a", encode(for_members(WHOLE)), encode(WHOLE))
+    assert not send(chief, lambda root: Exists(f"{root}/{node}/a", None))
+    register(host, generation=1)
+    assert more not in rights_of(chief, f"{node}/a")
+    plant()
+    register(host, generation=2)
+    assert more not in rights_of(chief, f"{node}/a")
+    host.describe("a", encode(for_members(WHOLE)), encode(WHOLE))

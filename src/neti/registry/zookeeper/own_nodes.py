@@ -29,6 +29,8 @@ class OwnNodes:
     host_id: str
     of_hosts: rights.Rights
     of_record: rights.Rights
+    of_agent: rights.Rights
+    of_report: rights.Rights
     record: HostRecord | None
     record_stat: Any
     word_stat: Any
@@ -39,11 +41,13 @@ class OwnNodes:
 
     @classmethod
     def read(cls, attempt: Attempt, layout: Layout, host_id: str, *, makes_tree: bool) -> Self:
-        own, agent = layout.host(host_id), layout.agent(host_id)
-        of_hosts, of_record = attempt.acls([layout.hosts, own], unread=set())
+        own, agent, report = layout.host(host_id), layout.agent(host_id), layout.report(host_id)
+        of_hosts, of_record, of_agent, of_report = attempt.acls(
+            [layout.hosts, own, agent, report], unread=set()
+        )
         (held, described) = attempt.nodes([own, agent], unread=set())
         # Stats need no right to read.
-        record_stat, agent_stat, report_stat = attempt.stats([own, agent, layout.report(host_id)])
+        record_stat, agent_stat, report_stat = attempt.stats([own, agent, report])
         record = decode(held[0]) if held is not None else None
         word_stat = None
         if record is not None and record.word:
@@ -53,6 +57,8 @@ class OwnNodes:
             host_id,
             of_hosts,
             of_record,
+            of_agent,
+            of_report,
             record,
             record_stat,
             word_stat,
@@ -138,26 +144,55 @@ class OwnNodes:
             )
 
     def describe(self, said: "Said", session_id: int) -> list[Any]:
-        """The document, and the report beside it."""
+        """The document, and the report beside it. Raises DocumentClosed."""
         layout, host_id = self.layout, self.host_id
-        acl = rights.of_child(said.parent, also=rights.WRITE)
-        path = layout.agent(host_id)
-        made = self._put(path, self.agent_stat, said.document, acl, session_id)
+        made = self._put(
+            layout.agent(host_id),
+            (self.agent_stat, self.of_agent),
+            said.document,
+            (said.parent, rights.READ),
+            session_id,
+        )
         if said.report:
-            acl = rights.of_child(said.parent, also=rights.WRITE, others=0)
-            path = layout.report(host_id)
-            made += self._put(path, self.report_stat, said.report, acl, session_id)
+            made += self._put(
+                layout.report(host_id),
+                (self.report_stat, self.of_report),
+                said.report,
+                (said.parent, 0),
+                session_id,
+            )
         return made
 
-    def _put(self, path: str, stat: Any, data: bytes, acl: list[Any], session_id: int) -> list[Any]:
-        """One of another session stays, where it cannot be deleted: it goes with that session, and
-        then the next description makes ours."""
-        ours = Create(path, data, acl, EPHEMERAL)
+    def _put(
+        self,
+        path: str,
+        held: tuple[Any, rights.Rights],
+        data: bytes,
+        wanted: tuple[rights.Rights, int],
+        session_id: int,
+    ) -> list[Any]:
+        """``held``: the node's stat and rights; ``wanted``: its parent's, and what others may do.
+
+        One of another session stays, where it cannot be deleted: it goes with that session, and
+        then the next description makes ours. One of ours with rights that we do not give was made
+        by somebody who resumed this session: nothing is told to whoever that lets read it."""
+        (stat, acl), (parent, others) = held, wanted
+        ours = Create(
+            path, data, rights.of_child(parent, also=rights.WRITE, others=others), EPHEMERAL
+        )
         if stat is None:
             return [ours]
         if session_of(stat) == session_id:
+            if parent and not rights.harmful(parent) and not self._is_ours(acl, parent, others):
+                raise DocumentClosed(f"{path} has rights that this host does not give")
             return [SetData(path, data, ANY_VERSION)]
         return [] if self._has_rights else [Delete(path, ANY_VERSION), ours]
+
+    def _is_ours(self, acl: rights.Rights, parent: rights.Rights, others: int) -> bool:
+        """Operators of the time when the record was written pass for some: ending a session for one
+        who is none any more would put a host out that may not register with that record."""
+        known = {*rights.operators(parent), *rights.operators(self.of_record)}
+        return rights.of_document(acl, known, others=others)
 
     def undescribe(self, session_id: int) -> list[Any]:
         layout, host_id = self.layout, self.host_id
@@ -216,8 +251,9 @@ class Said:
 
 
 class DocumentClosed(RegistryError):
-    """The detail document is of this session, and this host may not write it: it was made while
-    everything was open, and closed since. It goes only with the session."""
+    """The detail document or the report is of this session, and this host may not write it, because
+    it was made while everything was open, and closed since; or others may do with it what no agent
+    lets them. It goes only with the session."""
 
 
 def refused_document(*documents: str) -> Callable[[Any], RegistryError | None]:

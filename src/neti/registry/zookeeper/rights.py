@@ -87,6 +87,15 @@ def owner_of_record(acl: Rights, known: Collection[Id]) -> str | None:
     return subject if sole else None
 
 
+def of_document(acl: Rights, known: Collection[Id], *, others: int) -> bool:
+    """Whether a document or a report is as its host makes it: operators (some of ``known``) may do
+    all, ``others`` says what everybody may, and one subject more is named at most. That one is the
+    host, or ZooKeeper refuses its next write."""
+    named = {e.id for e in acl} - {*known, ANYONE_ID_UNSAFE}
+    alone = len(named) <= 1 and all(one.scheme == "x509" for one in named)
+    return alone and world(acl) == others and bool({*operators(acl)} & {*known})
+
+
 def of_child(
     parent: Rights, *, also: int = 0, owner: Id | None = _CREATOR, others: int = READ
 ) -> list[ACL]:
