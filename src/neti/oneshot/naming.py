@@ -122,7 +122,7 @@ def _edited(
         before = decode(raw)
         after = edit(before)
         done.append(Named(after, done[0].before if done else before, leases or {}))
-        return raw if after == before else encode(after)
+        return raw if after == before else encode(after, raw)
 
     registry.edit_setting("names", replaced)
     return done[-1]

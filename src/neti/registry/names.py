@@ -10,6 +10,7 @@ name in the same step. Keys that are not known are passed over.
 Must never do: raise anything but NamesUnreadable, whatever the text.
 """
 
+import contextlib
 import json
 from typing import Any, Final
 
@@ -20,6 +21,8 @@ from neti.text import json_document, printable
 
 # Servers are configured to accept no request of more than 65,536 bytes.
 MAX_BYTES: Final = 60_000
+# What goes with a lease is one request with the lease, whose rights name each operator.
+MAX_WRITTEN: Final = 48_000
 _FORMAT: Final = 1
 _MAX_EDITION: Final = 1 << 53
 _SHOWN: Final = 60
@@ -53,8 +56,9 @@ def decode(raw: bytes | None) -> Names:
         ) from wrong
 
 
-def encode(names: Names) -> bytes:
-    """Raises NamesTooLong."""
+def encode(names: Names, before: bytes | None = None) -> bytes:
+    """``before``: what it takes the place of, which may be as long as it was. Raises
+    NamesTooLong."""
     document = {
         "format": _FORMAT,
         "edition": names.edition,
@@ -62,18 +66,18 @@ def encode(names: Names) -> bytes:
         "names": dict(sorted(names.ids.items())),
     }
     raw = json.dumps(document, separators=(",", ":")).encode()
-    if len(raw) > MAX_BYTES:
+    if len(raw) > max(MAX_WRITTEN, len(before or b"")):
         raise NamesTooLong(
-            f"all names together would be {len(raw):,} bytes, and the registry holds "
-            f"{MAX_BYTES:,}: nothing was changed\n→ neti name --list"
+            f"all names together would be {len(raw):,} bytes, and {MAX_WRITTEN:,} is the most: "
+            "nothing was changed\n→ neti name --list"
         )
     return raw
 
 
 def follow_lease(raw: bytes | None, old: str, new: str | None, now: float) -> bytes | None:
     """The document once the lease of ``old`` is that of ``new`` (None: nobody's): its names go with
-    it. None: the document stays as it is, as one that cannot be read does. ``now``: Unix seconds,
-    see ``Names.later``. Raises NamesTooLong."""
+    it. None: the document stays as it is, as one does that cannot be read or would be too long:
+    names keep no lease from anybody. ``now``: Unix seconds, see ``Names.later``."""
     try:
         names = decode(raw)
     except NamesUnreadable:
@@ -81,7 +85,10 @@ def follow_lease(raw: bytes | None, old: str, new: str | None, now: float) -> by
     if not names.of(old):
         return None
     held = {name: new if i == old else i for name, i in names.ids.items()}
-    return encode(names.later(ids={name: i for name, i in held.items() if i is not None}, now=now))
+    after = names.later(ids={name: i for name, i in held.items() if i is not None}, now=now)
+    with contextlib.suppress(NamesTooLong):
+        return encode(after)
+    return None
 
 
 class _Wrong(ValueError):

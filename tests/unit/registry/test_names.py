@@ -11,12 +11,18 @@ from hypothesis import strategies as st
 from neti.model.names import Names
 from neti.registry.names import (
     MAX_BYTES,
+    MAX_WRITTEN,
     NamesTooLong,
     NamesUnreadable,
     decode,
     encode,
     follow_lease,
 )
+
+
+def many(number: int) -> Names:
+    return Names("", {f"n{one:060}": "a" for one in range(number)}, 5)
+
 
 WHOLE = Names("neti.internal", {"db": "db-1", "a.b": "I-2"}, 7)
 
@@ -69,7 +75,21 @@ def test_nothing_but_its_own_error_is_raised(raw: bytes) -> None:
 
 def test_more_than_the_registry_holds_is_refused() -> None:
     with pytest.raises(NamesTooLong, match="nothing was changed"):
-        encode(Names("", {f"n{number:060}": "a" for number in range(1000)}))
+        encode(many(1000))
+
+
+def test_a_document_that_was_too_long_already_gets_shorter() -> None:
+    before = encode(many(800), b"x" * MAX_BYTES)
+    assert MAX_WRITTEN < len(encode(many(799), before)) < len(before)
+    with pytest.raises(NamesTooLong):
+        encode(many(801), before)
+
+
+def test_where_names_would_be_too_long_the_lease_moves_without_them() -> None:
+    raw = encode(many(680))
+    assert len(raw) <= MAX_WRITTEN
+    assert follow_lease(raw, "a", "b", 0.0) is not None
+    assert follow_lease(raw, "a", "b" * 40, 0.0) is None
 
 
 def test_names_go_with_the_lease() -> None:
