@@ -115,7 +115,7 @@ def hosts(
         lines = _by_suffix(seen, given, pinned, settings, domain)
     else:
         held_there = held(write) if write is not None else {}
-        lines = _by_own_names(seen, given, pinned, domain, held_there)
+        lines = _by_own_names(seen, given, pinned, settings, domain, held_there)
     if write is None:
         hand_over("".join(f"{line}\n" for line in lines))
     elif not seen.members:
@@ -142,7 +142,12 @@ def _by_suffix(
 
 
 def _by_own_names(
-    seen: Seen, given: Names, own: Mapping[str, str], domain: str | None, held: Mapping[str, str]
+    seen: Seen,
+    given: Names,
+    own: Mapping[str, str],
+    settings: Settings,
+    domain: str | None,
+    held: Mapping[str, str],
 ) -> list[str]:
     pinned = {**given.ids, **own}
     words = seen.words(pinned, domain)
@@ -157,7 +162,7 @@ def _by_own_names(
     # One host may have several names by operators' word, and one inside a domain.
     hosts = {row["id"]: IPv4Address(row["overlay"]) for row in (*rows, *away)}
     more = Names("", {word: i for word, i in given.ids.items() if word not in written})
-    return [*lines, *host_lines(hosts, more)]
+    return [*lines, *host_lines(hosts, more, server_names(settings))]
 
 
 def _report(path: Path, changed: bool, holds: str) -> None:

@@ -192,6 +192,21 @@ def test_hosts_without_a_suffix_has_operators_names_besides(
     assert "192.168.0.1\tdb db.corp.example" in done(config, "hosts").splitlines()
 
 
+@pytest.mark.parametrize("suffix", [(), ("--suffix", "neti.internal")])
+def test_hosts_has_no_name_that_has_become_a_server_of_zookeepers(
+    config: Path, registry: EmbeddedRegistry, suffix: tuple[str, ...]
+) -> None:
+    for word in ("zk.corp.example", "db", "mail"):
+        done(config, "name", word, "db-1")
+    if suffix:
+        done(config, "name", *suffix)
+    with config.open("a") as file:
+        file.write("zk_hosts: {dc: ['ZK.corp.example:2181', 'db:2181']}\n")
+    words = done(config, "hosts").split()
+    assert "mail" in words
+    assert not {"zk.corp.example", "db"} & set(words)
+
+
 def test_names_that_cannot_be_read_do_not_make_hosts_go_by_hosts_own_word(
     config: Path, registry: EmbeddedRegistry
 ) -> None:
