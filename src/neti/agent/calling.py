@@ -30,14 +30,15 @@ class Calling:
     def told(self) -> CallsSeen | None:
         """For the document; None: it is not watched."""
         core, calls = self._core, self._calls
-        since, last = core.shown(calls.since), core.shown(calls.last)
-        if since is None:
+        since, at, last = map(core.shown, (calls.since, calls.at, calls.last))
+        if since is None or at is None:
             return None
         try:
             opened = len(self._open(self._whose()))
         except DataplaneError:
             opened = None
-        return CallsSeen(since=int(since), last=None if last is None else int(last), open=opened)
+        last = None if last is None else int(last)
+        return CallsSeen(since=int(since), at=int(at), last=last, open=opened)
 
     def answer(self, request: Request) -> None:
         """The control command."""
@@ -54,6 +55,7 @@ class Calling:
         called = Called(
             now=now,
             since=core.shown(self._calls.since),
+            at=core.shown(self._calls.at),
             last=core.shown(self._calls.last),
             callers=tuple(
                 Caller(ids=ids, protocol=protocol, port=port, connections=number)
@@ -65,14 +67,14 @@ class Calling:
 
     def _whose(self) -> dict[bytes, tuple[str, ...]]:
         """Addresses from which members come, packed: behind one NAT several have the same."""
-        core, found = self._core, dict[bytes, tuple[str, ...]]()
+        core, found = self._core, dict[bytes, list[str]]()
         for member in core.members.fleet.members.values():
             if member.id == core.host.id:
                 continue
             every = admitted_addresses(member, host=core.host, sites=core.settings.sites)
             for address in {*every, member.overlay}:
-                found[address.packed] = (*found.get(address.packed, ()), member.id)
-        return found
+                found.setdefault(address.packed, []).append(member.id)
+        return {address: tuple(ids) for address, ids in found.items()}
 
     def _open(self, whose: dict[bytes, tuple[str, ...]]) -> list[Tracked]:
         """Connections with a state, as nobody knows of others when they end. Raises

@@ -2,11 +2,13 @@
 docs/design/fleet-view.md.
 
 For operators only: no agent decides anything by it. Must never do: report a wrong stage for longer
-than one turn of the loop, or write more than once a minute because of problems that come and go.
+than one turn of the loop, write more than once a minute because of problems that come and go, or
+put off by such writing what is counted anew.
 """
 
 from collections.abc import Callable
 from dataclasses import replace
+from math import inf
 from typing import Final
 
 from neti.agent.core import Core
@@ -17,8 +19,8 @@ from neti.registry.detail import CallsSeen, Document, Left, Verified, encode, fo
 from neti.registry.hurts import Hurts
 
 _EVERY: Final = 10.0  # seconds between looks whether what was told is still true
-# Seconds until it is written all the same: at least, and by chance more. For the first time soon,
-# because what a trial would shut is not known yet when a host registers.
+# Seconds until what is counted is counted anew, and written: at least, and by chance more. For the
+# first time soon, because what a trial would shut is not known yet when a host registers.
 _ANEW: Final = (540, 60)
 _FIRST: Final = (10, 50)
 _MOST_WORDS: Final = 4  # changes that may be written one after another
@@ -35,9 +37,8 @@ class Describing:
         self._core = core
         self._registered = registered
         self._told: Document | None = None
-        self._anew = 0.0  # when it is written whatever it says
+        self._anew = inf  # when it is counted and written, whatever it says
         self._hurts: Hurts | None = None
-        self._looked = False  # at what a trial would shut
         self._due: float | None = None  # when a change that was seen is written
         self._words, self._counted = float(_MOST_WORDS), core.now()
         self._asked: bytes | None = _NOTHING_HEARD
@@ -56,9 +57,8 @@ class Describing:
         """As of now: what every member may read, and the report. The caller must write them."""
         core = self._core
         self._told, self._due = self._said(), None
-        now = core.now()
-        least, more = _ANEW if self._looked else _FIRST
-        self._anew = now + least + core.out.chance(more * 1000) / 1000
+        if self._anew == inf:
+            self._anew = self._within(*_FIRST)
         core.soon("describe", _EVERY)
         written = int(core.wall())
         left, more = self._left
@@ -74,6 +74,17 @@ class Describing:
         )
         return encode(for_members(said)), encode(said)
 
+    def _within(self, least: int, more: int) -> float:
+        return self._core.now() + least + self._core.out.chance(more * 1000) / 1000
+
+    def _count_anew(self) -> None:
+        """What is not looked at for each writing; and writes it."""
+        if self._writable():
+            self._anew = self._within(*_ANEW)
+            self._hurts, self._left = self.hurts(), self.left()
+            self._calls, self._left_since = self.calls(), self.left_since()
+            self.describe()
+
     def _said(self) -> Document:
         return said_of_itself(self._core, self._config_read())
 
@@ -88,9 +99,12 @@ class Describing:
 
     def describe(self) -> None:
         core = self._core
-        if self._registered() and core.in_step.fresh:
+        if self._writable():
             registry, host_id, documents = core.out.registry, core.host.id, self.documents()
             core.out.worker.submit("describe", lambda: registry.describe(host_id, *documents))
+
+    def _writable(self) -> bool:
+        return self._registered() and self._core.in_step.fresh
 
     def follow_stage(self) -> None:
         """In each turn of the loop, so that no change of the stage can be forgotten."""
@@ -117,9 +131,7 @@ class Describing:
         core, now = self._core, self._core.now()
         core.soon("describe", _EVERY)
         if now >= self._anew:
-            self._hurts, self._left, self._looked = self.hurts(), self.left(), True
-            self._calls, self._left_since = self.calls(), self.left_since()
-            self.describe()
+            self._count_anew()
         elif not self._differs():
             self._due = None
         elif self._due is None:

@@ -154,8 +154,9 @@ def drained(
     Neither by its overlay address nor by a real one: no member is connected, and none has begun a
     connection for --quiet. Other hosts say by themselves whom they call by real addresses, every
     ten minutes; on that host itself its agent is asked who is connected at this moment. 'neti
-    verify' counts as a call. Of a host that is lost or missing it is not known. Exit code 0: all
-    are drained.
+    verify' counts as a call. Of a host that is lost or missing it is not known. What
+    came after a host last counted is not known either, so --quiet is measured up to that; with
+    --fresh it counts now. Exit code 0: all are drained.
 
     \b
     Examples:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from neti.fleet.attendance import lasting, moment
-from neti.fleet.selecting import off_by
+from neti.fleet.selecting import OLD, off_by
 from neti.model.problem_codes import OUT_OF_STEP
 from neti.registry.detail import CallsSeen, Document, Left
 from neti.text import command
@@ -194,7 +194,7 @@ def real_callers(host_id: str, known: Known) -> Iterator[Finding]:
     young = sorted(
         i
         for i, told in asked.items()
-        if told.left is not None and not _for_long(told.left_since, known)
+        if told.left is not None and not _for_long(told.left_since, known.now, known)
     )
     for hosts, why in (
         (silent, "do not say whether they call it by a real address"),
@@ -228,8 +228,8 @@ def _by_real_address(one: Left, now: float) -> str:
     return f"calls its real address, {one.port}: {times}, the last {ago} ago"
 
 
-def _for_long(since: int | None, known: Known) -> bool:
-    return since is not None and known.now - since >= known.quiet
+def _for_long(since: int | None, until: float, known: Known) -> bool:
+    return since is not None and until - since >= known.quiet
 
 
 def callers(host_id: str, calls: CallsSeen | None, known: Known) -> Iterator[Finding]:
@@ -260,28 +260,39 @@ def callers(host_id: str, calls: CallsSeen | None, known: Known) -> Iterator[Fin
 
 
 def _last_call(host_id: str, calls: CallsSeen, known: Known) -> Iterator[Finding]:
-    watched = lasting(max(0.0, known.now - calls.since))
+    """What came after the host last counted, nobody knows."""
+    of: tuple[Question, ...] = ("retire",)
+    uncounted = known.now - calls.at
+    anew = (f"→ {command('neti drained --fresh', host_id)}",)
     if calls.last is not None and known.now - calls.last < known.quiet:
         ago = lasting(max(0.0, known.now - calls.last))
         yield Finding(
             light="red",
-            of=("retire",),
+            of=of,
             what=f"a member called it {ago} ago",
             then=() if known.here else (f"→ neti drained {host_id}, on {host_id}, says by whom",),
         )
-    elif not _for_long(calls.since, known):
+    elif abs(uncounted) > OLD:
+        what = f"it last counted who calls it {lasting(abs(uncounted))} ago, or its clock is wrong"
+        yield Finding(light="yellow", of=of, what=what, then=anew)
+    elif not _for_long(calls.since, calls.at, known):
         yield Finding(
             light="yellow",
-            of=("retire",),
-            what=f"no member has called it, but that is watched for {watched} only",
+            of=of,
+            what="no member has called it, but that is watched for "
+            f"{lasting(max(0.0, calls.at - calls.since))} only",
             then=("→ ask again later: what runs daily may not have run yet",),
         )
+    elif not _for_long(calls.last or calls.since, calls.at, known):
+        what = f"a member had called it when it last counted that, {lasting(uncounted)} ago"
+        yield Finding(light="yellow", of=of, what=what, then=anew)
     else:
         last = f"the last call was at {moment(calls.last)}" if calls.last else "none since"
         yield Finding(
             light="green",
-            of=("retire",),
-            what=f"no member calls it: {last}, watched since {moment(calls.since)}",
+            of=of,
+            what=f"no member calls it: {last}, watched since {moment(calls.since)}, "
+            f"counted {lasting(uncounted)} ago",
         )
 
 

@@ -25,11 +25,12 @@ class Caller:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Called:
     """``since``: from when on it is watched whether members begin connections; None: it is not;
-    ``last``: when one last did. Unix seconds. ``callers``: who has any open, the most first.
-    ``fault``: why that is not known."""
+    ``at``: up to when; ``last``: when one last did. Unix seconds. ``callers``: who has any open,
+    the most first. ``fault``: why that is not known."""
 
     now: float
     since: float | None = None
+    at: float | None = None
     last: float | None = None
     callers: tuple[Caller, ...] = ()
     fault: str = ""

@@ -105,9 +105,9 @@ def with_here(host_id: str, seen: Known, found: Here) -> Known:
         return replace(seen, told={**seen.told, host_id: told})
     opened = None if asked.fault else sum(one.connections for one in asked.callers)
     calls = None
-    if asked.since is not None:
+    if asked.since is not None and asked.at is not None:
         last = None if asked.last is None else int(asked.last)
-        calls = CallsSeen(since=int(asked.since), last=last, open=opened)
+        calls = CallsSeen(since=int(asked.since), at=int(asked.at), last=last, open=opened)
     said: Mapping[str, Document] = {**seen.told, host_id: replace(told, calls=calls)}
     return replace(seen, told=said, here=True)
 

@@ -54,11 +54,13 @@ class Order:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallsSeen:
-    """``since``: from when on it is watched whether members call the host; ``last``: when one last
-    began a connection; None: none has since. Unix seconds. ``open``: how many connections of
+    """``since``: from when on it is watched whether members call the host; ``at``: up to when,
+    which may be long before the document was written; ``last``: when one last began a connection;
+    None: none has since. Unix seconds. ``open``: how many connections of
     members were open when the document was written; None: that is not known."""
 
     since: int
+    at: int
     last: int | None = None
     open: int | None = None
 
@@ -293,12 +295,13 @@ def _verified(value: object) -> Verified | None:
 
 
 def _called(value: object) -> CallsSeen | None:
-    since = _time(value.get("since")) if isinstance(value, dict) else None
-    if not isinstance(value, dict) or since is None:
+    if not isinstance(value, dict):
         return None
-    return CallsSeen(
-        since=since, last=_time(value.get("last")), open=_number(value.get("open"), 0, _MANY)
-    )
+    since, at = _time(value.get("since")), _time(value.get("at"))
+    if since is None or at is None:
+        return None
+    last, opened = _time(value.get("last")), _number(value.get("open"), 0, _MANY)
+    return CallsSeen(since=since, at=at, last=last, open=opened)
 
 
 def _left(value: object) -> tuple[Left, ...] | None:

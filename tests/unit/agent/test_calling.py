@@ -81,7 +81,54 @@ def test_the_report_says_when_it_was_called_and_how_many_are_connected(
     assert last > began
     here.connections.tracked = [opened("10.0.0.2", 5432)]
     world.pass_time(700)
-    assert report(here).calls == CallsSeen(since=int(began), last=int(last), open=1)
+    seen = report(here).calls
+    assert seen is not None
+    assert seen == CallsSeen(since=int(began), at=seen.at, last=int(last), open=1)
+    assert world.clock.wall() - seen.at < 700
+
+
+def test_writing_for_another_reason_does_not_make_a_count_newer(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Problems that come and go, oftener than it is counted, neither put off the counting nor
+    pass for it."""
+    here = world.started(1)
+    monkeypatch.setattr(MemoryDataplane, "counters", lambda self: {"asked": 0})
+    world.pass_time(100)
+    first = report(here).calls
+    assert first is not None
+    for _ in range(8):
+        here.running.core.problems.set("lease_changed", "it is another one")
+        world.pass_time(100)
+        here.running.core.problems.clear("lease_changed")
+        world.pass_time(100)
+        written, calls = report(here).written, report(here).calls
+        assert written is not None
+        assert world.clock.wall() - written <= 110
+        assert calls is not None
+        assert world.clock.wall() - calls.at < 640
+    assert calls is not None
+    assert calls.at > first.at
+
+
+def test_counters_that_cannot_be_read_make_no_count_newer(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = world.started(1)
+    monkeypatch.setattr(MemoryDataplane, "counters", lambda self: {"asked": 0})
+    world.pass_time(20)
+    counted = called(here).at
+
+    def refuses(self: MemoryDataplane) -> dict[str, int]:
+        raise DataplaneError("no room for the answer")
+
+    monkeypatch.setattr(MemoryDataplane, "counters", refuses)
+    world.pass_time(700)
+    seen = report(here).calls
+    assert counted is not None
+    assert called(here).at == counted
+    assert seen is not None
+    assert seen.at == int(counted)
 
 
 def test_what_the_kernel_does_not_tell_is_not_none(

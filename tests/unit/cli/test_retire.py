@@ -23,7 +23,7 @@ def document(*, last: int | None = None, opened: int = 0) -> Document:
         problems=(),
         left=(),
         left_since=now - 900_000,
-        calls=CallsSeen(since=now - 900_000, last=last, open=opened),
+        calls=CallsSeen(since=now - 900_000, at=now, last=last, open=opened),
         verified=Verified(at=now, tried=1, reached=1, missed=(), missed_more=0, word=""),
         written=now,
     )

@@ -11,12 +11,20 @@ from neti.registry.hurts import Hurts
 NOW = 1_800_000_000.0
 DAY, HOUR = 86_400, 3_600
 LONG = int(NOW) - 20 * DAY
+
+
+def seen_calls(
+    since: int, at: int = int(NOW) - 1, last: int | None = None, open: int | None = None
+) -> CallsSeen:
+    return CallsSeen(since=since, at=at, last=last, open=open)
+
+
 SOUND = Document(
     stage="enforced",
     problems=(),
     left=(),
     left_since=LONG,
-    calls=CallsSeen(since=LONG, last=int(NOW) - 2 * DAY, open=0),
+    calls=seen_calls(since=LONG, last=int(NOW) - 2 * DAY, open=0),
     verified=Verified(at=int(NOW) - HOUR, tried=1, reached=1, missed=(), missed_more=0, word=""),
     written=int(NOW) - 60,
 )
@@ -47,10 +55,10 @@ def test_a_host_of_which_all_is_known_and_nothing_is_wrong_is_green() -> None:
     ("change", "expected"),
     [
         ({"calls": None}, {"retire": "yellow"}),
-        ({"calls": CallsSeen(since=int(NOW) - 3 * HOUR, open=0)}, {"retire": "yellow"}),
-        ({"calls": CallsSeen(since=LONG, last=int(NOW) - 5, open=0)}, {"retire": "red"}),
-        ({"calls": CallsSeen(since=LONG, last=None, open=3)}, {"retire": "red"}),
-        ({"calls": CallsSeen(since=LONG, last=None, open=None)}, {"retire": "yellow"}),
+        ({"calls": seen_calls(since=int(NOW) - 3 * HOUR, open=0)}, {"retire": "yellow"}),
+        ({"calls": seen_calls(since=LONG, last=int(NOW) - 5, open=0)}, {"retire": "red"}),
+        ({"calls": seen_calls(since=LONG, last=None, open=3)}, {"retire": "red"}),
+        ({"calls": seen_calls(since=LONG, last=None, open=None)}, {"retire": "yellow"}),
         ({"stage": "shadow"}, {"enforce": "yellow"}),
         ({"stage": "shadow", "hurts": Hurts(ports=2, sources=9)}, {"enforce": "red"}),
         ({"stage": "shadow", "hurts": Hurts(ports=0, sources=0)}, {}),
@@ -144,10 +152,31 @@ def test_who_is_silent_is_not_drained_unless_peers_let_go_of_it(
 
 
 def test_drained_is_asked_with_a_patience_of_its_own() -> None:
-    calls = CallsSeen(since=int(NOW) - 2 * HOUR, last=int(NOW) - 2 * HOUR, open=0)
+    calls = seen_calls(since=int(NOW) - 2 * HOUR, last=int(NOW) - 2 * HOUR, open=0)
     seen = known(db=replace(SOUND, calls=calls))
     assert worst(drained("db", seen)) == "red"
     assert worst(drained("db", replace(seen, quiet=float(HOUR)))) == "green"
+
+
+@pytest.mark.parametrize(
+    ("at", "last", "expected"),
+    [
+        (0, 700, "green"),
+        (590, 1300, "green"),
+        (595, 605, "yellow"),  # and called each second, for all that anybody knows
+        (595, 700, "yellow"),
+        (0, 595, "red"),
+        (595, 599, "red"),
+        (800, 4000, "yellow"),  # nothing that works lets it become so old
+        (-800, 4000, "yellow"),
+    ],
+)
+def test_what_came_after_a_host_counted_nobody_knows(at: int, last: int, expected: Light) -> None:
+    """However fresh the document is, which is written for other reasons, too."""
+    now = int(NOW)
+    calls = seen_calls(since=LONG, at=now - at, last=now - last, open=0)
+    seen = replace(known(db=replace(SOUND, calls=calls, written=now)), quiet=600.0)
+    assert worst(drained("db", seen)) == expected
 
 
 def move(seen: Known, *, holds: bool = True, behind: tuple[str, ...] = ()) -> list[Finding]:
@@ -164,6 +193,6 @@ def test_what_stands_against_a_move() -> None:
         ({"stage": "shadow"}, "yellow"),
         ({"problems": ("registration",)}, "red"),
         ({"written": 5}, "red"),
-        ({"calls": CallsSeen(since=LONG, open=2)}, "yellow"),
+        ({"calls": seen_calls(since=LONG, open=2)}, "yellow"),
     ):
         assert worst(move(known(new=replace(SOUND, **change)))) == light, change

@@ -101,8 +101,8 @@ def test_when_a_member_last_called(counts: list[int], last: float | None) -> Non
     calls = Calls()
     for now, asked in enumerate(counts):
         calls.look(asked, float(now))
-    assert (calls.since, calls.last) == (0.0, last)
+    assert (calls.since, calls.last, calls.at) == (0.0, last, len(counts) - 1.0)
     calls.stop()
-    assert (calls.since, calls.last) == (None, None)
+    assert (calls.since, calls.last, calls.at) == (None, None, None)
     calls.look(3, 7.0)
-    assert (calls.since, calls.last) == (7.0, None)
+    assert (calls.since, calls.last, calls.at) == (7.0, None, 7.0)
