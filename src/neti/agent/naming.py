@@ -38,6 +38,7 @@ class Naming:
         self._core = core
         self.followed = names
         self._gone = False  # this host has left the fleet
+        self._retired = False  # or is to stay out of it, also if it left in an earlier run
         self._as_of: tuple[Settings, bool] | None = None
         self._not_before = float("-inf")  # CLOCK_MONOTONIC seconds
 
@@ -78,11 +79,16 @@ class Naming:
         self._gone = True
         self.write()
 
+    def retired(self, *, out: bool) -> None:
+        """Operators took this host out of the fleet, or took that back."""
+        self._retired = out
+        self.changed()
+
     def write(self) -> None:
         """The timer "hosts"."""
         core = self._core
         door, hosts = core.out.hosts_file, core.members.fleet.members
-        if door is None or not (core.members.known or self._gone):
+        if door is None or not (core.members.known or self._is_out):
             return  # what an earlier run wrote is better than nothing
         content = "".join(f"{line}\n" for line in self._lines()).encode()
         self._not_before = core.now() + max(_BETWEEN, len(hosts) / _MEMBERS_A_SECOND)
@@ -94,9 +100,13 @@ class Naming:
         if self.followed.edition:
             core.disk.keep(NAMES_FILE, lambda: core.out.folder.save_names(self.followed))
 
+    @property
+    def _is_out(self) -> bool:
+        return self._gone or self._retired
+
     def _lines(self) -> list[str]:
         core = self._core
-        if self._gone or core.down.now:
+        if self._is_out or core.down.now:
             return [*NOBODY]
         members = core.members.fleet.members
         hosts = {host_id: member.overlay for host_id, member in members.items()}

@@ -296,6 +296,7 @@ class Registration:
         if word == before:
             return
         self._retired = word
+        core.naming.retired(out=word is not None)
         if word is None:
             core.problems.clear("registration")
         else:

@@ -12,6 +12,8 @@ from neti.fleet.names import HEADER
 from neti.model.names import Names
 from neti.registry.memory import MemoryRegistry
 from neti.registry.names import encode
+from neti.registry.retired import Retired
+from neti.registry.retired import encode as encode_retired
 from neti.state.hosts_file import HostsFile
 
 
@@ -116,6 +118,27 @@ def test_a_host_that_left_names_nobody(fleet: World) -> None:
     box.ask("leave")
     fleet.settle()
     assert names(file) == {}
+
+
+def test_a_retired_host_names_nobody_after_a_boot_either(fleet: World) -> None:
+    box, file = started(fleet, 1)
+    fleet.started(2)
+    say(fleet, Names("neti.internal", {}, 1))
+    retire(fleet, {box.host.id: Retired(at=1_700_000_000, by="chief")})
+    assert names(file) == {}
+    box.stop()
+    file.path.unlink()
+    _, file = started_again(fleet, box)
+    fleet.pass_time(5.0)
+    assert names(file) == {}
+    retire(fleet, {})
+    assert len(names(file)) == 2
+
+
+def retire(fleet: World, words: dict[str, Retired]) -> None:
+    MemoryRegistry(fleet.server).change_setting("retired", encode_retired(words))
+    fleet.settle()
+    fleet.pass_time(5.0)
 
 
 def test_a_restart_while_the_registry_is_away_keeps_every_name(fleet: World) -> None:
