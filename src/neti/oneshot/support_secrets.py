@@ -30,10 +30,26 @@ _RUN: Final = "A-Za-z0-9+/"
 _LOOKS_SECRET: Final = (
     re.compile(r"(?s)-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"),
     re.compile(r"\b(?:AKIA|ASIA|AGPA|AIDA|AROA)[A-Z0-9]{12,}\b"),  # AWS's key ids
-    re.compile(rf"(?<![{_RUN}=])[{_RUN}]{{43}}=(?![{_RUN}=])"),  # a key of WireGuard's
-    re.compile(rf"(?<![{_RUN}=])[{_RUN}]{{40}}(?![{_RUN}=])"),  # AWS's secrets
+    # Behind = as well: a log is of key=value.
+    re.compile(rf"(?<![{_RUN}])[{_RUN}]{{43}}=(?![{_RUN}=])"),  # a key of WireGuard's
+    re.compile(rf"(?<![{_RUN}])[{_RUN}]{{40}}(?![{_RUN}=])"),  # AWS's secrets
     re.compile(r"(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"),  # in an address
-    re.compile(r"(?i)(?<=password[=: ])\S+|(?<=secret[=: ])\S+|(?<=token[=: ])\S+"),
+    re.compile(r"(?i)(?<=password )\S+|(?<=secret )\S+|(?<=token )\S+|(?<=bearer )\S{6,}"),
+)
+# Behind a name that sounds like a secret: a quoted text, or all words as far as the line, a quote
+# or the next key. Each part has its limit, so that no log makes this slow. What a file of ours says
+# of whether there is one stays, and so does what only begins a longer document.
+_NAMED: Final = re.compile(
+    r"""(?ix)
+    (?P<name> (?:secret|passw|pwd|token|credential|authorization|(?:api|access|private)_?key)
+        [\w.-]{0,64} \\{0,4} ["']? [ \t]{0,8} [:=] [ \t]{0,8} )
+    (?: (?P<quote> \\{1,4}["'] ) .{0,4096}? (?<!\\) (?P=quote)
+      | " (?: [^"\\\n] | \\. )* "
+      | ' (?: [^'\\\n] | \\. | '' )* '
+      | (?! (?:true|false|null|none) \b | [\[{] [ \t]* $ | \[\] | \{\} )
+        \S+ (?: [ \t]+ (?! [\w.-]{1,64} = ) [^\s"]+ )*
+    )""",
+    re.MULTILINE,
 )
 _FOUND: Final = re.compile(r"the (?:text|number) ('(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\S+?):")
 _HEX: Final = re.compile(r"[0-9a-f]{40}")
@@ -47,11 +63,19 @@ def scrubber(config: Path, settings: Settings | None, refused: str = "") -> Call
     def scrub(text: str) -> str:
         for secret in known:
             text = text.replace(secret, CUT)
+        text = _NAMED.sub(_cut_behind_name, text)
         for form in _LOOKS_SECRET:
             text = form.sub(lambda m: m[0] if _HEX.fullmatch(m[0]) else CUT, text)
         return text
 
     return scrub
+
+
+def _cut_behind_name(found: re.Match[str]) -> str:
+    """In its quotes, if it has some: what a program reads it still can."""
+    value = found[0][len(found["name"]) :]
+    quote = found["quote"] or (value[0] if value[0] in "\"'" and value[-1] == value[0] else "")
+    return f"{found['name']}{quote}{CUT}{quote}"
 
 
 def _known(config: Path, settings: Settings | None) -> Iterator[str]:

@@ -18,6 +18,7 @@ from neti.control import client
 from neti.control.client import AgentSilent
 from neti.errors import NetiError
 from neti.oneshot import support
+from neti.oneshot.support_secrets import scrubber
 
 CONFIG = """\
 overlay_subnet: 192.168.0.0/16
@@ -130,6 +131,68 @@ def test_what_is_no_secret_stays(folder: Path) -> None:
     assert held["identity"]["id"] == "me"
     assert held["set"] == {"aws_key": False, "aws_secret_key": False}
     assert not [name for name, text in found.items() if "[cut]" in text]
+
+
+AWS_SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYzq9Kd0aB1e"
+WIREGUARD = base64.b64encode(bytes(range(200, 232))).decode()
+
+
+@pytest.mark.parametrize(
+    ("line", "secrets"),
+    [
+        (f"aws_secret_key={AWS_SECRET}", [AWS_SECRET]),
+        (f"refused where=x AWS_SECRET_ACCESS_KEY={AWS_SECRET} for=y", [AWS_SECRET]),
+        (f"key={AWS_SECRET}", [AWS_SECRET]),
+        (f"private={WIREGUARD}", [WIREGUARD]),
+        (f"old={WIREGUARD} new=x", [WIREGUARD]),
+        ("password: hunter22", ["hunter22"]),
+        ("password: correct horse battery", ["correct", "horse", "battery"]),
+        ("passwd=hunter22", ["hunter22"]),
+        ("db_pwd = hunter22", ["hunter22"]),
+        ('password="ab cd ef" why=gone', ["ab", "cd", "ef"]),
+        ("password='ab''cd' why=gone", ["ab", "cd"]),
+        (r'{"password": "ab\"cd ef", "why": "gone"}', ["ab", "cd", "ef"]),
+        (r'said="{\"password\": \"ab cd\"}" why=gone', ["ab", "cd"]),
+        ('password="ab cd', ["ab", "cd"]),
+        ("Authorization: Basic aHVudGVyOjIy", ["aHVudGVyOjIy"]),
+        ("sent Bearer abc.def-123", ["abc.def-123"]),
+        ("GET /?sessionToken=abcdefgh&n=1", ["abcdefgh"]),
+        ("aws_session_token: " + "ab" * 20, ["ab" * 20]),  # looks like a commit
+        ('"credentials": ["hunter22"]', ["hunter22"]),
+    ],
+)
+def test_what_looks_like_a_secret_is_cut_in_whatever_way_a_log_says_it(
+    folder: Path, line: str, secrets: list[str]
+) -> None:
+    """One that this host holds nowhere any more, or that only the agent's environment has."""
+    said = f"10:00 read {line}\nwent on\n"
+    scrubbed = scrubber(folder / "neti.yml", None)(said)
+    assert not [one for one in secrets if one in scrubbed]
+    assert scrubbed.startswith("10:00 read ")
+    assert scrubbed.endswith("\nwent on\n")
+    assert ("gone" in scrubbed) == ("gone" in said)
+    if line.startswith("{"):
+        assert json.loads(scrubbed.splitlines()[0].partition("read ")[2])["why"] == "gone"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '"aws_secret_key": false,\n "aws_key": true\n',
+        '{"private": "10.0.0.5", "key": "/etc/neti/key.pem"}',
+        "commit=" + "0a" * 20,
+        "path=/var/lib/neti/neti.yml.good",
+        '"tokens": {\n "seen": 5\n}\n',
+    ],
+)
+def test_what_only_sounds_like_one_is_not_cut(folder: Path, text: str) -> None:
+    assert scrubber(folder / "neti.yml", None)(text) == text
+
+
+@pytest.mark.parametrize("piece", ["x", "secret", "password=", 'token=\\"', "pwd='", "secret \t"])
+def test_no_log_makes_it_slow(folder: Path, piece: str) -> None:
+    """The agent's user writes it. In the square of its length this would never end."""
+    assert scrubber(folder / "neti.yml", None)(piece * (support._LOG_BYTES // 4 // len(piece)))
 
 
 def test_the_manifest_has_a_line_for_each_part_there_or_not(folder: Path) -> None:
