@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 from kazoo.exceptions import NoAuthError
-from kazoo.protocol.serialization import Delete, Exists, GetData, SetACL
+from kazoo.protocol.serialization import Delete, Exists, GetACL, GetData, SetACL
 from kazoo.security import ACL, ANYONE_ID_UNSAFE, Id
 from tests.support.zookeeper import SecureWorld, ZooKeeperWorld
-from tests.zookeeper.test_in_the_way import UNREAD, findings, make, run
+from tests.zookeeper.test_in_the_way import UNREAD, findings, make, run, taken_up
 from tests.zookeeper.test_keys import OWN
 from tests.zookeeper.test_security import member, rights_of, send
 
@@ -18,13 +18,16 @@ from neti.model import entry
 from neti.oneshot.documents import told_by
 from neti.registry.detail import Document, encode, for_members
 from neti.registry.zookeeper import rights
+from neti.registry.zookeeper.calls import Attempt
+from neti.registry.zookeeper.layout import Layout
 from neti.registry.zookeeper.registry import ZooKeeperRegistry
 
 pytestmark = pytest.mark.zookeeper
 
 SUBNET = IPv4Network("192.168.0.0/24")
 ANYBODY = ACL(rights.READ | rights.CREATE, ANYONE_ID_UNSAFE)
-ROGUE = ACL(rights.READ | rights.WRITE, Id("x509", "CN=b,OU=hosts"))
+CHIEF, BOB = "CN=chief,OU=operators", "CN=b,OU=hosts"
+ROGUE = ACL(rights.READ | rights.WRITE, Id("x509", BOB))
 WHOLE = Document(name="web", stage="down", problems=("disk",), written=1_700_000_000)
 
 
@@ -132,21 +135,86 @@ def test_one_that_somebody_made_in_the_hosts_session_with_other_rights_goes_with
 ) -> None:
     """Who resumes a session makes nodes in it, and chooses their rights."""
     host, chief = secure.open_as("host-a"), secure.open_as("operator-chief")
-    register(host)
+    name = register(host)
 
-    def plant() -> None:
-        acl = [*rights_of(chief, f"{node}/a"), more]
-        acl = [one for one in acl if one.id != more.id or one == more]
-        answer = send(chief, lambda root: SetACL(f"{root}/{node}/a", acl, -1))
-        assert not isinstance(answer, Exception)
+    def plant(name: str) -> None:
+        acl = [one for one in rights_of(chief, f"{node}/a") if one.id != more.id]
+        send(chief, lambda root: Delete(f"{root}/{node}/a", -1))
+        rogue = taken_up(secure, host, name)
+        make(rogue, f"{node}/a", b"{}", acl=[*acl, more], ephemeral=True)
+        rogue.detach()
 
-    plant()
+    plant(name)
     with pytest.raises(RegistryError, match="register it first"):
         host.describe("a", encode(for_members(WHOLE)), encode(WHOLE))
     assert not send(chief, lambda root: Exists(f"{root}/{node}/a", None))
-    register(host, generation=1)
+    name = register(host, generation=1)
     assert more not in rights_of(chief, f"{node}/a")
-    plant()
+    plant(name)
     register(host, generation=2)
     assert more not in rights_of(chief, f"{node}/a")
     host.describe("a", encode(for_members(WHOLE)), encode(WHOLE))
+
+
+def codes_of(secure: SecureWorld, folder: Path) -> dict[str, str]:
+    found = findings(secure, folder)
+    judged = ("document-rights", "report-rights")
+    return {one["code"]: one["then"] for one in found if one["code"] in judged}
+
+
+def name_operators(chief: ZooKeeperRegistry, subjects: list[str]) -> None:
+    """As an init of an earlier version does, or zkCli.sh: of the tree's own nodes alone."""
+
+    def change(attempt: Attempt, layout: Layout) -> None:
+        for path in [*layout.parents(), layout.fleet]:
+            ((acl, _),) = attempt.each([GetACL(path)])
+            named = rights.closed(subjects, members=rights.world(acl))
+            assert not isinstance(attempt.each([SetACL(path, named, -1)])[0], Exception)
+
+    chief.inspect(change)
+
+
+def test_an_operator_who_is_added_reads_every_report_and_one_who_is_taken_out_none(
+    secure: SecureWorld, tmp_path: Path
+) -> None:
+    host, chief = secure.open_as("host-a"), secure.open_as("operator-chief")
+    bob = secure.open_as("host-b")
+    name = register(host)
+    assert codes_of(secure, tmp_path) == {}
+    name_operators(chief, [CHIEF, BOB])
+    assert told_by(bob, {"a": name}).by == {"a": for_members(WHOLE)}
+    assert codes_of(secure, tmp_path) == {"report-rights": "neti registry init"}
+    planned = chief.plan_init()
+    assert [step.path for step in planned.steps] == [f"{secure.prefix}/reports/a"]
+    assert chief.init(planned) == []
+    assert codes_of(secure, tmp_path) == {}
+    assert told_by(bob, {"a": name}).by == {"a": WHOLE}
+
+    name_operators(chief, [CHIEF])
+    session = host.inspect(lambda attempt, _: attempt.session_id)
+    host.describe("a", encode(for_members(WHOLE)), encode(WHOLE))
+    assert host.inspect(lambda attempt, _: attempt.session_id) == session
+    assert codes_of(secure, tmp_path) == {"document-rights": "neti registry init"}
+    assert chief.init(chief.plan_init()) == []
+    assert isinstance(send(bob, lambda root: GetData(f"{root}/reports/a", None)), NoAuthError)
+    assert codes_of(secure, tmp_path) == {}
+    assert chief.plan_init().nothing
+    host.describe("a", encode(for_members(WHOLE)), encode(WHOLE))
+    assert host.inspect(lambda attempt, _: attempt.session_id) == session
+    assert told_by(chief, {"a": name}).by == {"a": WHOLE}
+
+
+def test_init_takes_away_a_report_of_which_nobody_can_say_whose_it_is(
+    secure: SecureWorld, tmp_path: Path
+) -> None:
+    host, chief = secure.open_as("host-a"), secure.open_as("operator-chief")
+    name = register(host)
+    acl = [*rights_of(chief, "reports/a"), ROGUE]
+    send(chief, lambda root: SetACL(f"{root}/reports/a", acl, -1))
+    assert codes_of(secure, tmp_path) == {"document-rights": "neti registry init"}
+    (step,) = chief.plan_init().steps
+    assert (step.path, step.deletes) == (f"{secure.prefix}/reports/a", True)
+    assert chief.init(chief.plan_init()) == []
+    host.describe("a", encode(for_members(WHOLE)), encode(WHOLE))
+    assert told_by(chief, {"a": name}).by == {"a": WHOLE}
+    assert codes_of(secure, tmp_path) == {}

@@ -72,10 +72,11 @@ def init(
 ) -> None:
     """Create the tree and set its access rights. Whoever runs this becomes an operator.
 
-    With registry_tls, members can read everything and add what is theirs; only operators can change
-    or delete. Nodes from a time when everything was open are closed. Each host that has a lease
-    gets its record, which only its own certificate can write. Without registry_tls everything is
-    open. You can run it again at any time; it says what it changes.
+    With registry_tls, members can read everything but hosts' reports, and add what is theirs; only
+    operators can change or delete. Nodes from a time when everything was open are closed, and
+    reports are opened to operators who were added since, and closed to former ones. Each host that
+    has a lease gets its record, which only its own certificate can write. Without registry_tls
+    everything is open. You can run it again at any time; it says what it changes.
 
     \b
     Example, with an operator's certificate in the configuration:

@@ -11,6 +11,7 @@ from neti.errors import EntryError
 from neti.model import Departure, Member, entry
 from neti.registry.record import HostRecord
 from neti.registry.zookeeper import rights
+from neti.registry.zookeeper.check_documents import judge_documents
 from neti.registry.zookeeper.check_filled import judge_filled
 from neti.registry.zookeeper.check_outside import judge_outside
 from neti.registry.zookeeper.check_records import judge_records
@@ -62,6 +63,7 @@ def judge_tree(tree: Tree, *, secure: bool) -> list[Finding]:
         *_strangers(tree),
         *_goodbyes(tree),
         *judge_filled(tree),
+        *judge_documents(tree),
         *(judge_outside(tree) if secure else ()),
         *_size(tree),
         *_time(tree),

@@ -27,7 +27,7 @@ CODES: Final = (
         "no-tls",
         "open-nodes",
     ),
-    *("record-format", "request-length", "root-rights"),
+    *("record-format", "report-rights", "request-length", "root-rights"),
 )
 # Of each severity the gravest first; what is not named comes between these and those below.
 _FIRST: Final = (
@@ -40,6 +40,7 @@ _FIRST: Final = (
     "open-nodes",
     "unfinished",
     "shared-certificate",
+    "document-rights",
 )
 _LAST: Final = (
     "record-rights",

@@ -4,15 +4,17 @@ In a tree that members already have leases in, each gets its host's record befor
 a host: the first to come would have had its id.
 
 Must never do: loosen a right, change what ``plan`` did not name, or delete anything but a
-record, a key or a document that belongs to nobody: its own host could not write these any more.
+record, a key, a document or a report that belongs to nobody, so that its own host could not write
+it any more, or of which nobody can say whose it is.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from kazoo.exceptions import NoAuthError, NoNodeError, UnimplementedError
 from kazoo.protocol.serialization import Create, Delete, GetACL, SetACL, SetData
+from kazoo.security import Id
 
 from neti.errors import RegistryError
 from neti.registry.zookeeper import rights
@@ -39,7 +41,7 @@ class Step:
 
     def __str__(self) -> str:
         if self.deletes:
-            return f"delete {self.path}  it belongs to nobody, so its host makes it anew"
+            return f"delete {self.path}  it belongs to nobody alone, so its host makes it anew"
         after = rights.in_words(self.acl)
         if self.data is not None:
             return f"make   {self.path}  {after}"
@@ -117,7 +119,10 @@ def plan(
             # registering for as long as the session lasts.
             own_words = parent not in (layout.ip_to_id, layout.id_to_ip, layout.ip_map)
             others = 0 if parent == layout.reports else rights.READ
-            steps += _closing(attempt, parent, operators, deletes=own_words, others=others)
+            below = _below(attempt, parent)
+            steps += _closing(below, operators, deletes=own_words, others=others)
+            if parent in (layout.agents, layout.reports) and not rights.harmful(present[parent]):
+                steps += _renewing(below, operators, others=others)
     if close_root:
         outside = _rights(attempt, list(OUTSIDE), strict=False)
         closed = _acl(operators, rights.READ)
@@ -225,12 +230,15 @@ def _acl(operators: tuple[str, ...], members: int) -> tuple[Any, ...]:
     return tuple(rights.closed(operators, members=members)) if operators else rights.OPEN
 
 
+def _below(attempt: Attempt, parent: str) -> dict[str, tuple[Any, ...]]:
+    return _rights(attempt, [f"{parent}/{name}" for name in attempt.names(parent)], strict=False)
+
+
 def _closing(
-    attempt: Attempt, parent: str, operators: tuple[str, ...], *, deletes: bool, others: int
+    below: Mapping[str, tuple[Any, ...]], operators: tuple[str, ...], *, deletes: bool, others: int
 ) -> list[Step]:
     """Nodes of the time when everything was open. ``deletes``: those that belong to nobody go;
     ``others``: what members may do to the rest."""
-    paths = [f"{parent}/{name}" for name in attempt.names(parent)]
     return [
         Step(
             path,
@@ -240,9 +248,28 @@ def _closing(
             else tuple(rights.without_harm(acl, operators, others=others)),
             acl,
         )
-        for path, acl in _rights(attempt, paths, strict=False).items()
+        for path, acl in below.items()
         if rights.harmful(acl)
     ]
+
+
+def _renewing(
+    below: Mapping[str, tuple[Any, ...]], operators: tuple[str, ...], *, others: int
+) -> list[Step]:
+    """Documents and reports of a closed tree that others than their hosts and ``operators`` read or
+    write, such as a former operator; and reports that not all operators read."""
+    known = [Id("x509", subject) for subject in operators]
+    steps = []
+    for path, acl in below.items():
+        mine = rights.of_document(acl, known, others=others)
+        unread = not others and not {*known} <= {*rights.operators(acl)}
+        if rights.harmful(acl) or (mine and not unread):
+            continue
+        may = rights.granted(acl, operators) & rights.ADMIN
+        alone = may and len(rights.owners(acl)) == 1
+        after = tuple(rights.without_harm(acl, operators, others=others)) if alone else ()
+        steps.append(Step(path, None, after, acl))
+    return steps
 
 
 def _rights(

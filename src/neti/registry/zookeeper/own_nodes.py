@@ -183,10 +183,16 @@ class OwnNodes:
         if stat is None:
             return [ours]
         if session_of(stat) == session_id:
-            if parent and not rights.harmful(parent) and not self._is_ours(acl, parent, others):
+            closed = parent and not rights.harmful(parent)
+            if closed and not (self._came_with_word(stat) or self._is_ours(acl, parent, others)):
                 raise DocumentClosed(f"{path} has rights that this host does not give")
             return [SetData(path, data, ANY_VERSION)]
         return [] if self._has_rights else [Delete(path, ANY_VERSION), ours]
+
+    def _came_with_word(self, stat: Any) -> bool:
+        """The step that made our entry made it, so only operators have changed its rights since.
+        Most are, so the fleet's sessions do not end because an operator was taken out."""
+        return self.alive and stat.czxid == self.word_stat.czxid
 
     def _is_ours(self, acl: rights.Rights, parent: rights.Rights, others: int) -> bool:
         """Operators of the time when the record was written pass for some: ending a session for one

@@ -1,0 +1,60 @@
+"""Which documents and reports have other rights than their hosts give, by one look at the tree.
+Pure.
+
+Whoever resumes a host's session makes nodes in it, and chooses their rights; and a former operator
+keeps what he had of what was made in his time.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+from neti.registry.zookeeper import rights
+from neti.registry.zookeeper.check_tree import Tree
+from neti.registry.zookeeper.finding import Finding
+from neti.text import printable
+from neti.words import counted, some
+
+_NAMED: Final = 5
+
+
+def judge_documents(tree: Tree) -> Iterable[Finding]:
+    """Of what anybody may write, and of where operators may do nothing, other findings tell."""
+    layout = tree.layout
+    known = rights.operators(tree.acls[layout.ip_map])
+    odd, unread = list[str](), list[str]()
+    for host_ids, path_of, others in (
+        (tree.agents, layout.agent, rights.READ),
+        (tree.reports, layout.report, 0),
+    ):
+        for path in map(path_of, sorted(host_ids)):
+            acl = tree.acls.get(path, ())
+            may = {*rights.operators(acl)} & {*known}
+            if not may or rights.harmful(acl):
+                continue
+            if not rights.of_document(acl, known, others=others):
+                odd.append(path)
+            elif not others and may != {*known}:
+                unread.append(path)
+    if odd:
+        yield Finding(
+            "fault",
+            layout.root or "/",
+            f"{counted(len(odd), 'document or report', 'documents or reports')} may be read or "
+            f"written by others than an agent lets ({_some(odd)}): by a former operator, or by "
+            "somebody who made them in place of their hosts",
+            "document-rights",
+            then="neti registry init",
+        )
+    if unread:
+        yield Finding(
+            "warning",
+            layout.reports,
+            f"{counted(len(unread), 'report')} may not be read by all operators ({_some(unread)}), "
+            "because some were added after it was made",
+            "report-rights",
+            then="neti registry init",
+        )
+
+
+def _some(paths: list[str]) -> str:
+    return some([printable(path, 100) for path in paths], _NAMED)
