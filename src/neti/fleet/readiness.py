@@ -102,11 +102,15 @@ def presence(host_id: str, known: Known) -> Iterator[Finding]:
         )
         return
     yield from _age(host_id, known)
+    yield from _gateway(host_id, known)
+
+
+def _gateway(host_id: str, known: Known) -> Iterator[Finding]:
     if host_id in known.gateways:
         yield Finding(
             light="red",
             of=("move", "retire"),
-            what="it is a gateway of its site, and others go through it",
+            what=f"{host_id} is a gateway of its site, and others go through it",
             then=(f"→ {command('neti gateway drain', host_id)}",),
         )
 
@@ -382,6 +386,7 @@ def move_findings(
             what=f"{old} holds no lease, so there is no address to give away",
             then=("→ neti lease list",),
         )
+    yield from _gateway(old, known)
     there, told = known.told.get(old, Document()), known.told.get(new, Document())
     if new not in known.members:
         state = known.away.get(new, "not known")

@@ -187,6 +187,10 @@ def test_what_stands_against_a_move() -> None:
     sound = known(new=SOUND)
     assert worst(move(sound)) == "green"
     assert worst(move(sound, holds=False)) == "red"
+    assert "db is a gateway of its site" in said(
+        move(replace(sound, gateways=frozenset({"db"}))), "red"
+    )
+    assert worst(move(replace(sound, gateways=frozenset({"web"})))) == "green"
     assert worst(move(sound, behind=("db",))) == "yellow"
     assert "nobody would answer at the address" in said(move(known()), "red")
     for change, light in (
