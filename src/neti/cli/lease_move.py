@@ -14,8 +14,7 @@ from neti.cli.output import consent, explain, print_json, say
 from neti.cli.ready import refuse_reds
 from neti.config import load
 from neti.errors import NetiError
-from neti.fleet import readiness
-from neti.fleet.readiness import LIGHTS, Finding
+from neti.fleet.finding import LIGHTS, Finding, worst
 from neti.host import caller
 from neti.model.settings import Settings
 from neti.oneshot.grouping import Heirs, heirs_of_moved, left_behind
@@ -124,7 +123,7 @@ def _left_behind(registry: OperatorRegistry, old: str, new: str) -> tuple[str, .
 def _check(settings: Settings, old: str, new: str, as_json: bool) -> None:
     """Exits with 0 to 2, as 'neti ready' does."""
     found = _findings(settings, old, new)
-    light = readiness.worst(found)
+    light = worst(found)
     if as_json:
         print_json({"light": light, "findings": [asdict(one) for one in found]})
     else:

@@ -17,7 +17,7 @@ from neti.cli.output import is_terminal, print_json, progress, say
 from neti.errors import NetiError
 from neti.fleet import readiness
 from neti.fleet.attendance import lasting
-from neti.fleet.readiness import LIGHTS, QUESTIONS, Finding, Known, Question
+from neti.fleet.finding import LIGHTS, QUESTIONS, Finding, Known, Question, worst
 from neti.model.settings import Settings
 from neti.oneshot import readiness as looking
 from neti.oneshot.asking_anew import ask_anew
@@ -82,7 +82,7 @@ def ready(host: str, config: Path, as_json: bool, asked: tuple[Question, ...], f
         known, more = looking.with_here(host_id, known, found), list(looking.findings_here(found))
     every = [*readiness.judged(host_id, known), *more]
     findings = [one for one in every if set(one.of) & set(questions)]
-    lights = {question: readiness.worst(findings, question) for question in questions}
+    lights = {question: worst(findings, question) for question in questions}
     unseen = "" if own else looking.unknown_elsewhere(host_id, questions)
     if as_json:
         told = [asdict(one) for one in findings]
@@ -93,7 +93,7 @@ def ready(host: str, config: Path, as_json: bool, asked: tuple[Question, ...], f
         say(*_lines(findings, questions))
         if unseen:
             say("", f"neti: {unseen}")
-    sys.exit(LIGHTS.index(readiness.worst(findings)))
+    sys.exit(LIGHTS.index(worst(findings)))
 
 
 def _lines(findings: Sequence[Finding], questions: Sequence[Question]) -> Iterator[str]:
@@ -186,7 +186,7 @@ def drained(
 
 
 def is_drained(findings: Sequence[Finding]) -> bool:
-    return readiness.worst(findings) == "green"
+    return worst(findings) == "green"
 
 
 def _plain(host_id: str, findings: Sequence[Finding]) -> dict[str, Any]:
@@ -199,8 +199,8 @@ def drained_lines(host_id: str, findings: Sequence[Finding]) -> Iterator[str]:
         evidence = "; ".join(one.what for one in findings) or "it is not registered"
         yield f"{host_id}: drained: {evidence}"
         return
-    worst = readiness.worst(findings)
-    yield f"{host_id}: {'NOT drained' if worst == 'red' else 'not known to be drained'}"
+    red = worst(findings) == "red"
+    yield f"{host_id}: {'NOT drained' if red else 'not known to be drained'}"
     for one in findings:
         if one.light != "green":
             yield f"  {one.what}"

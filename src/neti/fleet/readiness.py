@@ -4,57 +4,20 @@ Pure.
 Must never do: take silence for a no. What nobody has watched for long enough is not known.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Final, Literal
+from collections.abc import Collection, Iterator
+from typing import Final
 
 from neti.fleet.attendance import lasting, moment
-from neti.fleet.selecting import OLD, off_by
+from neti.fleet.callers import callers, calls_others, real_callers
+from neti.fleet.finding import A_DAY, QUESTIONS, SHOWN, Finding, Known, Light, Question
+from neti.fleet.selecting import off_by
 from neti.model.problem_codes import OUT_OF_STEP
-from neti.registry.detail import CallsSeen, Document, Left
+from neti.registry.detail import Document
 from neti.text import command
 from neti.words import counted, some
 
-Light = Literal["green", "yellow", "red"]
-Question = Literal["move", "enforce", "retire"]
-QUESTIONS: Final[tuple[Question, ...]] = ("move", "enforce", "retire")
-LIGHTS: Final[tuple[Light, ...]] = ("green", "yellow", "red")  # each is worse than the one before
-A_DAY: Final = 86_400.0  # what runs daily has shown itself by then
-_SHOWN: Final = 5
 _OUT: Final = ("left", "gone")  # peers let in neither, so nobody reaches it by the overlay
 _UNKNOWN: Final = "not known here"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """``of``: the questions that it is about; ``then``: what to do, a line each."""
-
-    light: Light
-    of: tuple[Question, ...]
-    what: str
-    then: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
-    """What the fleet's documents say. ``away``: by id the state of those who are no registered
-    members; ``gateways``: those in use; ``here``: the host
-    that is asked about was asked itself; ``now``: Unix seconds; ``quiet``: for how many seconds
-    nobody must have called."""
-
-    members: Collection[str]
-    told: Mapping[str, Document]
-    away: Mapping[str, str]
-    now: float
-    gateways: frozenset[str] = frozenset()
-    here: bool = False
-    quiet: float = A_DAY
-
-
-def worst(found: Iterable[Finding], of: Question | None = None) -> Light:
-    """Of the findings about a question, or of all."""
-    lights = {one.light for one in found if of is None or of in one.of}
-    return next((light for light in reversed(LIGHTS) if light in lights), "green")
 
 
 def judged(host_id: str, known: Known) -> Iterator[Finding]:
@@ -63,7 +26,7 @@ def judged(host_id: str, known: Known) -> Iterator[Finding]:
     yield from real_callers(host_id, known)
     told = known.told.get(host_id)
     if told is not None:
-        yield from _calls_others(host_id, told, known)
+        yield from calls_others(host_id, told, known)
         yield from _enforcing(host_id, told)
         yield from _soundness(host_id, told)
     if host_id in known.members:
@@ -148,7 +111,7 @@ def reached(host_id: str, known: Known) -> Iterator[Finding]:
         yield Finding(
             light="red",
             of=of,
-            what=f"not reached by {some(missing, _SHOWN)}, of {counted(len(rows), 'host')} that "
+            what=f"not reached by {some(missing, SHOWN)}, of {counted(len(rows), 'host')} that "
             "verified within a day",
             then=(f"→ {command('neti verify', host_id)}, on one of them",),
         )
@@ -165,151 +128,6 @@ def reached(host_id: str, known: Known) -> Iterator[Finding]:
             of=of,
             what=f"{counted(len(rows), 'host')} verified within a day, and none says that it was "
             "not reached",
-        )
-
-
-# --- who calls it ---
-
-
-def real_callers(host_id: str, known: Known) -> Iterator[Finding]:
-    """By real addresses: these do not follow an overlay address that moves."""
-    now = known.now
-    of: tuple[Question, ...] = ("move", "retire")
-    asked = {i: known.told.get(i, Document()) for i in known.members if i != host_id}
-    calls = [(i, one) for i, told in asked.items() for one in told.left or () if one.to == host_id]
-    calls.sort(key=lambda call: -call[1].last)
-    for caller, one in calls[:_SHOWN]:
-        recent = now - one.last < known.quiet
-        yield Finding(
-            light="red" if recent else "yellow",
-            of=of,
-            what=f"{caller} {_by_real_address(one, now)}",
-            then=(f"→ neti leftovers --to {host_id}, on {caller}, says which program it is",),
-        )
-    if len(calls) > _SHOWN:
-        yield Finding(
-            light="yellow",
-            of=of,
-            what=f"so do {counted(len(calls) - _SHOWN, 'other', 'others')}",
-            then=(f"→ {command('neti leftovers --fleet --to', host_id)}",),
-        )
-    silent = sorted(i for i, told in asked.items() if told.left is None)
-    cut = sorted(i for i, told in asked.items() if told.left_more)
-    young = sorted(
-        i
-        for i, told in asked.items()
-        if told.left is not None and not _for_long(told.left_since, known.now, known)
-    )
-    for hosts, why in (
-        (silent, "do not say whether they call it by a real address"),
-        (cut, "call more real addresses than they have room to say"),
-        (young, f"have watched whom they call for less than {lasting(known.quiet)}"),
-    ):
-        if hosts:
-            yield Finding(
-                light="yellow",
-                of=of,
-                what=f"{counted(len(hosts), 'host')} {why}: {some(hosts, _SHOWN)}",
-                then=_then_unknown(hosts is young, host_id),
-            )
-    if not calls and not silent and not cut and not young and asked:
-        yield Finding(
-            light="green",
-            of=of,
-            what=f"none of {counted(len(asked), 'host')} says that it calls a real address of it",
-        )
-
-
-def _then_unknown(young: bool, host_id: str) -> tuple[str, ...]:
-    if young:
-        return ("→ ask again later: what runs daily may not have run yet",)
-    return (f"→ neti leftovers --to {host_id}, on each of them",)
-
-
-def _by_real_address(one: Left, now: float) -> str:
-    times = counted(one.calls, "connection")
-    ago = lasting(max(0.0, now - one.last))
-    return f"calls its real address, {one.port}: {times}, the last {ago} ago"
-
-
-def _for_long(since: int | None, until: float, known: Known) -> bool:
-    return since is not None and until - since >= known.quiet
-
-
-def callers(host_id: str, calls: CallsSeen | None, known: Known) -> Iterator[Finding]:
-    """By any address. When the address moves they follow, and connect anew; a host that is to be
-    retired must have none."""
-    if host_id not in known.members:
-        return
-    if calls is None or calls.open is None:
-        yield Finding(
-            light="yellow",
-            of=("retire",),
-            what="it does not say whether members call it",
-            then=(f"→ neti drained {host_id}, on {host_id}",),
-        )
-        return
-    if calls.open:
-        opened = counted(calls.open, "connection of members is", "connections of members are")
-        yield Finding(
-            light="green", of=("move",), what=f"{opened} open: they end then, and clients reconnect"
-        )
-        yield Finding(
-            light="red",
-            of=("retire",),
-            what=f"{opened} open",
-            then=() if known.here else (f"→ neti drained {host_id}, on {host_id}, says whose",),
-        )
-    yield from _last_call(host_id, calls, known)
-
-
-def _last_call(host_id: str, calls: CallsSeen, known: Known) -> Iterator[Finding]:
-    """What came after the host last counted, nobody knows."""
-    of: tuple[Question, ...] = ("retire",)
-    uncounted = known.now - calls.at
-    anew = (f"→ {command('neti drained --fresh', host_id)}",)
-    if calls.last is not None and known.now - calls.last < known.quiet:
-        ago = lasting(max(0.0, known.now - calls.last))
-        yield Finding(
-            light="red",
-            of=of,
-            what=f"a member called it {ago} ago",
-            then=() if known.here else (f"→ neti drained {host_id}, on {host_id}, says by whom",),
-        )
-    elif abs(uncounted) > OLD:
-        what = f"it last counted who calls it {lasting(abs(uncounted))} ago, or its clock is wrong"
-        yield Finding(light="yellow", of=of, what=what, then=anew)
-    elif not _for_long(calls.since, calls.at, known):
-        yield Finding(
-            light="yellow",
-            of=of,
-            what="no member has called it, but that is watched for "
-            f"{lasting(max(0.0, calls.at - calls.since))} only",
-            then=("→ ask again later: what runs daily may not have run yet",),
-        )
-    elif not _for_long(calls.last or calls.since, calls.at, known):
-        what = f"a member had called it when it last counted that, {lasting(uncounted)} ago"
-        yield Finding(light="yellow", of=of, what=what, then=anew)
-    else:
-        last = f"the last call was at {moment(calls.last)}" if calls.last else "none since"
-        yield Finding(
-            light="green",
-            of=of,
-            what=f"no member calls it: {last}, watched since {moment(calls.since)}, "
-            f"counted {lasting(uncounted)} ago",
-        )
-
-
-def _calls_others(host_id: str, told: Document, known: Known) -> Iterator[Finding]:
-    for one in (told.left or ())[:_SHOWN]:
-        recent = known.now - one.last < known.quiet
-        yield Finding(
-            light="red" if recent else "yellow",
-            of=("move",),
-            what=f"it calls {one.to} by its real address, {one.port}, the last time "
-            f"{lasting(max(0.0, known.now - one.last))} ago: elsewhere that leads to nobody, or to "
-            "somebody else",
-            then=(f"→ neti leftovers, on {host_id}, says which program it is",),
         )
 
 

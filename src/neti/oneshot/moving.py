@@ -13,7 +13,8 @@ from ipaddress import IPv4Address
 from typing import Final, Literal
 
 from neti.errors import EntryError, NetiError, RegistryError
-from neti.fleet.readiness import Finding, move_findings
+from neti.fleet.finding import Finding
+from neti.fleet.readiness import move_findings
 from neti.model import Member, entry
 from neti.model.settings import Settings
 from neti.oneshot.grouping import left_behind

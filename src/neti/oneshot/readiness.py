@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from neti.errors import NetiError
-from neti.fleet.readiness import A_DAY, Finding, Known, Question
+from neti.fleet.finding import A_DAY, Finding, Known, Question
 from neti.host.listeners import listeners, with_owners
 from neti.model.settings import Settings
 from neti.monitoring.called import Called, called_of

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from neti.fleet.readiness import Finding, Known, Light, drained, judged, move_findings, worst
+from neti.fleet.finding import Finding, Known, Light, worst
+from neti.fleet.readiness import drained, judged, move_findings
 from neti.registry.detail import CallsSeen, Document, Left, Verified
 from neti.registry.hurts import Hurts
 
@@ -91,10 +92,15 @@ def test_what_it_says_of_itself(change: dict[str, object], expected: dict[str, L
             "yellow",
             "1 connection, the last 3 days ago",
         ),
-        ({"left": None}, "yellow", "1 host do not say".replace(" do", " do")),
-        ({"left_more": 4}, "yellow", "more real addresses than they have room to say"),
-        ({"left_since": int(NOW) - HOUR}, "yellow", "watched whom they call for less than 24 h"),
-        ({"left_since": None}, "yellow", "watched whom they call for less than 24 h"),
+        ({"left": None}, "yellow", "1 host does not say"),
+        ({"written": int(NOW) - HOUR}, "yellow", "1 host does not say"),
+        ({"left_more": 4}, "yellow", "1 host calls more real addresses than it has room to say"),
+        (
+            {"left_since": int(NOW) - HOUR},
+            "yellow",
+            "1 host has watched whom it calls for less than 24 h",
+        ),
+        ({"left_since": None}, "yellow", "1 host has watched whom it calls for less than 24 h"),
     ],
 )
 def test_who_calls_it_by_a_real_address(
