@@ -48,7 +48,8 @@ def leading_nowhere(registry: OperatorRegistry) -> list[tuple[str, str]]:
     try:
         seen = look(registry)
     except NamesUnreadable as error:
-        return [(str(error), "")]
+        what, _, then = str(error).partition("\n→ ")
+        return [(what, then)]
     return [
         (f"{name} is the name of {host_id}, which holds no lease", command(_REMOVE, name))
         for name, host_id in sorted(seen.names.ids.items())

@@ -51,8 +51,9 @@ def decode(raw: bytes | None) -> Names:
     except _Wrong as wrong:
         raise NamesUnreadable(
             f"the fleet-wide document of names {wrong}: 'neti name' of this version did not write "
-            "it. Upgrade this host, or have an operator delete it from the registry and give the "
-            "names again"
+            "it\n→ upgrade this host, if a newer version wrote it. Otherwise 'neti registry remove "
+            "PREFIX/names', and then suffix and every name again by 'neti name': hosts keep the "
+            "names that they have until the first of these, and then have no others"
         ) from wrong
 
 

@@ -213,7 +213,10 @@ def test_names_that_cannot_be_read_do_not_make_hosts_go_by_hosts_own_word(
     registry.change_setting("names", b"{")
     assert "cannot be read" in refused(config, "hosts")
     assert "is not JSON" in refused(config, "name", "db", "db-1")
-    assert "is not JSON" in leading_nowhere(registry)[0][0]
+    ((what, then),) = leading_nowhere(registry)
+    assert "is not JSON" in what
+    assert "neti registry remove PREFIX/names" in then
+    assert "\n" not in what + then
 
 
 def test_a_name_goes_with_the_lease_and_one_that_leads_nowhere_is_named(
