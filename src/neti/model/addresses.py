@@ -33,18 +33,20 @@ def embeds_ipv4(found: IPv6Address | IPv6Network) -> str | None:
 
 
 def is_address(text: str) -> bool:
-    """Whether the text is an IPv4 or IPv6 address, and nothing else."""
+    """Whether the text is an IPv4 or IPv6 address, and nothing else: no scope behind it, which to
+    Python may be any text."""
     try:
         ip_address(text)
     except ValueError:
         return False
-    return True
+    return "%" not in text
 
 
 def is_network(text: str) -> bool:
-    """Whether it is a network as Python writes it, such as 10.0.0.0/24: one spelling for each."""
+    """Whether it is a network as Python writes it, such as 10.0.0.0/24: one spelling for each, and
+    without a scope, as ``is_address``."""
     try:
-        return str(ip_network(text)) == text
+        return "%" not in text and str(ip_network(text)) == text
     except ValueError:
         return False
 
