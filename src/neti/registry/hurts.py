@@ -12,7 +12,7 @@ from neti.model.addresses import is_network
 
 MAX_HURTS: Final = 12
 MAX_NETWORKS: Final = 4  # of each
-_PORT: Final = re.compile(r"[0-9]{1,5}/[a-z]{1,8}", re.ASCII)
+_PORT: Final = re.compile(r"(?:0|[1-9][0-9]{0,4})/[a-z]{1,8}")  # one spelling for each
 _MOST_CIDR: Final = 43  # 39 characters of IPv6, and the length
 _MANY: Final = 1 << 32
 
@@ -45,15 +45,18 @@ class Hurts:
 
 
 def read_hurts(value: object) -> Hurts | None:
-    """As ``plain`` wrote it; None: it cannot be understood."""
+    """As ``plain`` wrote it; None: it cannot be understood. A port counts once."""
     if not isinstance(value, dict):
         return None
     ports, sources = (_count(value.get(key), 0) for key in ("ports", "sources"))
     if ports is None or sources is None:
         return None
     named = value.get("at")
-    at = map(_hurt, named[:MAX_HURTS] if isinstance(named, list) else ())
-    return Hurts(ports=ports, sources=sources, at=tuple(one for one in at if one is not None))
+    at: dict[str, Hurt] = {}
+    for one in map(_hurt, named[:MAX_HURTS] if isinstance(named, list) else ()):
+        if one is not None:
+            at.setdefault(one.port, one)
+    return Hurts(ports=ports, sources=sources, at=tuple(at.values()))
 
 
 def port_of(value: object) -> str:

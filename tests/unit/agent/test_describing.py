@@ -347,6 +347,8 @@ def test_of_many_problems_those_are_told_that_keep_a_host_from_being_in_step() -
         ["8080/tcp", 1, ["10.0.0.0/24"] * (MAX_NETWORKS + 1)],
         ["8080/tcp", 1, "10.0.0.0/24"],
         ["8080/tcp", 1, [5]],
+        ["8080/tcp", 1, ["fe80::%\x1b[31m/128"]],  # Python takes any text for a scope
+        ["0053/udp", 1, []],  # one port, and two lines for it
         ["8080/tcp", 0, None],
         ["99999/tcp", 1, None],
         ["$(reboot)/tcp", 1, []],
@@ -362,6 +364,13 @@ def test_where_it_hurts_is_read_whole_or_not_at_all(bad: object) -> None:
     assert read.hurts == Hurts(
         ports=2, sources=3, at=(Hurt(port="53/udp", sources=2, networks=("10.0.0.0/24",)),)
     )
+
+
+def test_a_port_that_is_told_twice_counts_once() -> None:
+    at = [["53/udp", 2, ["10.0.0.0/24"]], ["53/udp", 9, []]]
+    read = detail.decode(json.dumps({"hurts": {"ports": 2, "sources": 3, "at": at}}).encode())
+    assert read.hurts is not None
+    assert [one.sources for one in read.hurts.at] == [2]
 
 
 def test_what_another_host_says_is_no_free_text() -> None:
