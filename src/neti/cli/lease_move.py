@@ -87,8 +87,8 @@ def move(
                 f"{old} would be nobody's without its lease: {risk}. Move it all the same?", yes=yes
             )
         overlay, former = registry.move(old, new, force=force)
+        caller.note("lease move", overlay=overlay, old=old, new=new, freed=former, force=force)
         behind = _left_behind(registry, old, new)
-    caller.note("lease move", overlay=overlay, old=old, new=new, freed=former, force=force)
     if as_json:
         freed = str(former) if former is not None else None
         print_json(
@@ -156,11 +156,11 @@ def _take_out(
         done = list[Step]()
         for step in move.steps():
             done.append(step)
+            _note(step, move)
             if not as_json:
                 say(*_in_words(step, move))
         behind = _left_behind(registry, old, new)
     overlay = str(move.overlay)
-    caller.note("lease move", overlay=overlay, old=old, new=new, freed=move.freed, force=True)
     failed = [step.name for step in done if not step.done]
     if as_json:
         freed = str(move.freed) if move.freed is not None else None
@@ -170,6 +170,15 @@ def _take_out(
     else:
         _say_groups(old, new, behind, named)
     sys.exit(1 if failed else 0)
+
+
+def _note(step: Step, move: Move) -> None:
+    """As soon as it is done: a command that is cut off while it waits has done it all the same."""
+    if step.name == "noted" and not step.before:
+        caller.note("retire", ids=move.old, hosts=1)
+    elif step.name == "moved":
+        words = {"overlay": move.overlay, "old": move.old, "new": move.new, "freed": move.freed}
+        caller.note("lease move", **words, force=True)
 
 
 def _in_words(step: Step, move: Move) -> Iterator[str]:

@@ -9,6 +9,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from neti.cli import cli
+from neti.host import caller
+from neti.oneshot import moving
 from neti.registry.detail import CallsSeen, Document, Verified, encode
 from neti.registry.embedded.registry import EmbeddedRegistry
 from neti.registry.retired import decode
@@ -182,3 +184,23 @@ def test_a_move_is_looked_at_first(registry: EmbeddedRegistry, tmp_path: Path) -
     assert registry.lease_of("web-1") == overlay
     assert not retired(registry)
     assert run(tmp_path, "lease", "move", "a", "b", "--check", "--force").exit_code == 2
+
+
+def test_a_move_that_is_cut_off_while_it_waits_is_in_the_journal(
+    registry: EmbeddedRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted = list[tuple[str, dict[str, object]]]()
+    monkeypatch.setattr(caller, "note", lambda command, **what: noted.append((command, what)))
+
+    def cut_off(self: moving.Move) -> bool:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(moving.Move, "_answers", cut_off)
+    overlay, former = registry.lease_of("web-1"), registry.lease_of("web-2")
+    done = run(tmp_path, "lease", "move", "web-1", "web-2", "--take-out", "--yes")
+    assert done.exit_code != 0
+    assert registry.lease_of("web-2") == overlay
+    assert [command for command, _ in noted] == ["retire", "lease move"]
+    assert noted[0][1]["ids"] == "web-1"
+    moved = {"overlay": overlay, "old": "web-1", "new": "web-2", "freed": former, "force": True}
+    assert noted[1][1] == moved
