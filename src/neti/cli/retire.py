@@ -20,6 +20,8 @@ from neti.oneshot.grouping import heirs
 from neti.oneshot.readiness import id_of
 from neti.oneshot.registered import Seen, registered_of
 from neti.registry import OperatorRegistry
+from neti.registry.retired import Retired
+from neti.text import command
 from neti.words import counted, some
 
 _CUT_OFF = "the hosts may or may not be out\n→ the same command again goes on"
@@ -116,17 +118,43 @@ class _Asked:
 def _list(settings: Settings, as_json: bool) -> None:
     with registry_of(settings) as registry:
         words = retiring.retired(registry)
+        moves = any(word.to is not None for word in words.values())
+        holders = registry.leases() if moves else {}
+    holds = {i: holders.get(w.overlay) if w.overlay is not None else None for i, w in words.items()}
     if as_json:
         rows = [
-            {"id": i, "at": w.at, "by": w.by, "to": w.to, "overlay": str(w.overlay or "") or None}
+            {
+                "id": i,
+                "at": w.at,
+                "by": w.by,
+                "to": w.to,
+                "overlay": str(w.overlay or "") or None,
+                "holder": holds[i],
+            }
             for i, w in sorted(words.items())
         ]
         print_json(rows)
         return
     for host_id, word in sorted(words.items()):
-        moved = f", its address {word.overlay} went to {word.to}" if word.to is not None else ""
+        moved = _moved(host_id, word, holds[host_id])
         say(f"{host_id}  retired at {moment(word.at)} ({word.by}){moved}")
     say(f"{counted(len(words), 'host is', 'hosts are')} retired")
+
+
+def _moved(host_id: str, word: Retired, holder: str | None) -> str:
+    """The word comes first, and the lease may never have followed."""
+    if word.to is None:
+        return ""
+    if holder == word.to:
+        return f", its address {word.overlay} went to {word.to}"
+    if holder == host_id:
+        again = command("neti lease move", host_id, word.to)
+        return (
+            f", its address {word.overlay} has NOT gone to {word.to} yet\n"
+            f"→ {again} --take-out goes on"
+        )
+    whose = f"is that of {holder}" if holder is not None else "is nobody's"
+    return f", its address {word.overlay}, meant for {word.to}, {whose} now"
 
 
 def _back(settings: Settings, hosts: tuple[str, ...], as_json: bool, *, dry_run: bool) -> None:
@@ -162,7 +190,8 @@ def _retire(
             say(*drained_lines(host_id, found[host_id]), err=True)
         going = [i for i in ids if i not in refused]
         if asked.dry_run:
-            rows = {i: "is out already" if i in known else "would leave" for i in going}
+            there = registered_of(registry, going)
+            rows = {i: _would(retired=i in known, registered=i in there) for i in going}
         else:
             rows = _take_out(settings, registry, going, asked) if going else {}
     if as_json:
@@ -176,6 +205,12 @@ def _retire(
         explain(f"left alone: {some(refused)}\n→ --anyway, if they are to go all the same")
     stays = any(said.startswith("STILL") for said in rows.values())
     return 1 if refused or stays else 0
+
+
+def _would(*, retired: bool, registered: bool) -> str:
+    if retired and registered:
+        return "is retired already, and registered all the same: 'neti leave' there"
+    return "is out already" if retired else "would leave" if registered else "would be retired"
 
 
 def _take_out(

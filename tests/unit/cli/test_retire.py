@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 
 from neti.cli import cli
 from neti.host import caller
-from neti.oneshot import moving
+from neti.oneshot import moving, retiring
 from neti.registry.detail import CallsSeen, Document, Verified, encode
 from neti.registry.embedded.registry import EmbeddedRegistry
 from neti.registry.retired import decode
@@ -103,6 +103,8 @@ def test_a_host_whose_agent_does_not_follow_is_named(
     done = run(tmp_path, "retire", "web-1", "--yes", "--wait", "0s")
     assert done.exit_code == 1
     assert "web-1: STILL registered after 0 s" in done.stdout
+    dry = run(tmp_path, "retire", "web-1", "--dry-run")
+    assert "web-1: is retired already, and registered all the same" in dry.stdout
     registry.close()
     again = run(tmp_path, "retire", "web-1", "--yes", "--json")
     assert again.exit_code == 0, again.output
@@ -131,6 +133,24 @@ def test_they_are_listed_and_let_in_again(registry: EmbeddedRegistry, tmp_path: 
     assert retired(registry) == {"db-1"}
     assert run(tmp_path, "retire", "--back", "db-1").exit_code == 0
     assert registry.setting("retired") is None
+
+
+def test_where_the_address_of_a_retired_host_is_is_looked_up(
+    registry: EmbeddedRegistry, tmp_path: Path
+) -> None:
+    """The word comes before the move."""
+    overlay = registry.lease_of("db-1")
+    retiring.say(registry, ["db-1"], to="web-2", overlay=overlay)
+    begun = run(tmp_path, "retire", "--list").stdout
+    assert f"its address {overlay} has NOT gone to web-2 yet" in begun
+    assert "→ neti lease move db-1 web-2 --take-out goes on" in begun
+    registry.move("db-1", "web-2")
+    assert f"its address {overlay} went to web-2" in run(tmp_path, "retire", "--list").stdout
+    registry.move("web-2", "web-1", force=True)
+    later = run(tmp_path, "retire", "--list").stdout
+    assert f"{overlay}, meant for web-2, is that of web-1 now" in later
+    (row,) = json.loads(run(tmp_path, "retire", "--list", "--json").stdout)
+    assert (row["overlay"], row["holder"]) == (str(overlay), "web-1")
 
 
 @pytest.mark.parametrize("arguments", [[], ["--list", "db-1"], ["--back", "db-1", "--anyway"]])
