@@ -129,6 +129,13 @@ def test_an_id_whose_record_was_removed_is_in_no_group_by_the_subject_that_it_ha
     assert lease(operator, "release", "i-1", "--yes").exit_code == 0
     assert operator.run("remove", f"{secure.prefix}/hosts/i-1", "--yes").exit_code == 0
     assert ids_by_subject(secure) == ["i-1", "i-2"]
+    chief = secure.open_as("operator-chief")
+    before = chief.setting("groups")
+    again = admitted(operator, "i-1", "CN=web-1,OU=web")
+    assert "i-1: not in group db any more" in again.stderr
+    assert ids_by_subject(secure) == ["i-2"]
+    # Or a command that knows no subjects admitted it, and this one has nothing else to do.
+    chief.change_setting("groups", before)
     again = admitted(operator, "i-1", "CN=web-1,OU=web")
     assert "i-1: not in group db any more" in again.stderr
     assert ids_by_subject(secure) == ["i-2"]

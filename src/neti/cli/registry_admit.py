@@ -182,9 +182,10 @@ def _admit(
                 f"warning: {printable(subject)} is the certificate of {some(ids)} already, and "
                 "hosts that share a certificate can speak for each other"
             )
-        if not dry_run and changes:
+        if not dry_run:
             _ask_about_replaced(replaced, yes=yes)
             _say_groups(_take_out(settings, registry, steps), "not in group {} any more")
+        if not dry_run and changes:
             failed = registry.operate(
                 lambda attempt, layout: admission.carry_out(
                     attempt, layout, changes, settings.overlay_subnet
