@@ -7,9 +7,11 @@ import io
 import shutil
 import sys
 import time
+import unicodedata
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from functools import partial, wraps
+from itertools import accumulate
 from typing import Any, Final, TypeVar
 
 import click
@@ -19,6 +21,7 @@ from neti.cli.output import explain, hand_over, is_terminal, wants_json
 from neti.errors import NetiError
 
 _CLEAR, _HOME, _REST_OF_LINE, _REST = "\033[2J", "\033[H", "\033[K", "\033[J"
+_WIDENS: Final = "\ufe0f"  # asks for the picture of the letter before it, which may be wider
 _LEAST: Final = 1.0  # seconds: most of them ask the registry
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -94,13 +97,34 @@ def _drawn(draw: Callable[[], object]) -> str:
 def _as_many_as_fit(lines: list[str]) -> list[str]:
     """From the top, where the gravest stands."""
     size = shutil.get_terminal_size()
-    room, fitting = size.lines - 1, 0  # the cursor has a line of its own
-    for line in lines:
-        room -= max(1, -(-len(click.unstyle(line)) // size.columns))
-        if room < 0:
-            break
-        fitting += 1
-    if fitting == len(lines):
+    room = size.lines - 1  # the cursor has a line of its own
+    taken = [_rows(click.unstyle(line), size.columns) for line in lines]
+    if sum(taken) <= room:
         return lines
-    kept = lines[: max(1, fitting - 1)]
-    return [*kept, f"and {len(lines) - len(kept)} more lines: they need a higher window"]
+    room -= _rows(_more(len(lines)), size.columns)
+    fitting = sum(1 for end in accumulate(taken) if end <= room)
+    kept = lines[: max(1, fitting)]
+    return [*kept, _more(len(lines) - len(kept))]
+
+
+def _more(count: int) -> str:
+    return f"and {count} more lines: they need a higher window"
+
+
+def _rows(line: str, columns: int) -> int:
+    """How many of the terminal's lines it takes. A wide letter is never broken in two."""
+    rows, at = 1, 0
+    for wide in map(_columns, line):
+        if at + wide > columns:
+            rows, at = rows + 1, 0
+        at += wide
+    return rows
+
+
+def _columns(letter: str) -> int:
+    """Rather one too many: then a line less is shown, and none is lost above."""
+    if letter.isascii() or letter == _WIDENS:
+        return 1
+    if unicodedata.category(letter) in ("Mn", "Me"):
+        return 0
+    return 2 if unicodedata.east_asian_width(letter) in "WF" else 1

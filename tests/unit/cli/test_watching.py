@@ -132,3 +132,36 @@ def test_the_top_stays_where_the_window_is_low(monkeypatch: pytest.MonkeyPatch) 
     assert shown[-1] == f"and {9 - len(shown) + 1} more lines: they need a higher window"
     wide = ["x" * 50, *lines]
     assert len(Screen(monkeypatch, 10).picture(lambda: say(*wide))) == len(shown) - 2
+
+
+def height(picture: list[str]) -> int:
+    """On a terminal of 20 columns that breaks no wide letter: ten of them fill a line."""
+    return sum(max(1, -(-sum(2 if ord(c) > 0x3000 else 1 for c in one) // 20)) for one in picture)
+
+
+@pytest.mark.parametrize("high", range(7, 16))
+def test_wide_letters_scroll_nothing_away(monkeypatch: pytest.MonkeyPatch, high: int) -> None:
+    """A host's labels may be of any letters, and some take two columns."""
+    lines = ["\u6f22" * 15 + str(number) for number in range(9)]
+    shown = Screen(monkeypatch, high).picture(lambda: say(*lines))
+    assert shown[-1].startswith("and ")
+    # The title takes two of the lines, behind it is an empty one, and the cursor has the last.
+    assert 2 + 1 + height(shown) + 1 <= high
+    assert 2 + 1 + height(shown) + 1 > high - 2  # and no more is left free than one needs
+
+
+@pytest.mark.parametrize(
+    ("line", "rows"),
+    [
+        ("", 1),
+        ("a" * 5, 1),
+        ("a" * 6, 2),
+        ("\u6f22" * 2 + "a", 1),
+        ("\u6f22" * 3, 2),
+        ("\u6f22" * 5, 3),  # two in each line of five columns
+        ("e\u0301" * 5, 1),  # an accent by itself takes no column
+        ("\U0001f600" * 3, 2),
+    ],
+)
+def test_a_line_takes_as_many_as_the_terminal_breaks_it_into(line: str, rows: int) -> None:
+    assert watching._rows(line, 5) == rows
