@@ -1,5 +1,7 @@
 """``neti fleet preview``: what enforcing would break, in every host at once."""
 
+import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -23,6 +25,8 @@ from neti.oneshot.fleet_preview import Tier, tiers
 from neti.words import counted, some
 
 _FEW: Final = 5
+_MOST_CUT: Final = 10
+_PLAIN: Final = re.compile(r"[\w.:/@+-]+")
 
 
 @click.command()
@@ -91,10 +95,17 @@ def preview(
         say(f"not registered, so nothing is known of: {some(away, _FEW)}")
 
 
+def _value(value: str) -> str:
+    """One that has spaces could pose as the counts behind it."""
+    if not value:
+        return "(none)"
+    return value if _PLAIN.fullmatch(value) else json.dumps(value, ensure_ascii=False)
+
+
 def _lines(tier: Tier, by: str | None) -> Iterator[str]:
     found = tier.lost
     stages = ", ".join(f"{count} {stage}" for stage, count in tier.stages.items())
-    name = f"{by}={tier.value or '(none)'}  " if by is not None else ""
+    name = f"{by}={_value(tier.value)}  " if by is not None else ""
     yield f"{name}{counted(found.hosts, 'host')}: {stages}"
     for port in found.ports:
         on, sources = counted(len(port.hosts), "host"), counted(port.sources, "source")
@@ -107,8 +118,12 @@ def _lines(tier: Tier, by: str | None) -> Iterator[str]:
         yield f"  more than came is let in by the lines for {some(wider)}"
     if none := [port.port for port in found.ports if port.line is None]:
         yield f"  not for open_ports: {some(none)}: 'neti preview' there says why"
-    for host_id, more in found.cut.items():
+    worst = sorted(found.cut.items(), key=lambda cut: (-cut[1], cut[0]))
+    for host_id, more in worst[:_MOST_CUT]:
         yield f"  {counted(more, 'more port')} on {host_id}: 'neti preview' there"
+    if len(worst) > _MOST_CUT:
+        hosts = counted(len(worst) - _MOST_CUT, "more host")
+        yield f"  more ports on {hosts}: --json has all of them"
     if found.silent:
         silent = counted(len(found.silent), "host does", "hosts do")
         yield f"  {silent} not say: {some(found.silent)}"

@@ -11,11 +11,14 @@ import pytest
 from click.testing import CliRunner, Result
 
 from neti.cli import cli
+from neti.cli.fleet_preview import _lines
 from neti.model import Member, entry
+from neti.oneshot.fleet_preview import Tier
 from neti.registry import detail
 from neti.registry.detail import Document
 from neti.registry.embedded.registry import EmbeddedRegistry
 from neti.registry.hurts import Hurt, Hurts
+from neti.stage.hurting import Lost
 
 Neti = Callable[..., Result]
 
@@ -73,6 +76,17 @@ def test_each_tier_has_its_ports_and_one_thing_to_paste(neti: Neti) -> None:
         "tier=web  1 host: 1 shadow",
         "  nothing that is in use would be shut",
     ]
+
+
+def test_many_hosts_with_more_ports_bury_nothing_and_no_label_poses_as_counts() -> None:
+    cut = {f"h{number}": number for number in range(1, 14)}
+    lost = Lost(hosts=13, ports=(), cut=cut, silent=())
+    value = "db  3 hosts: 3 enforced"
+    first, *lines = _lines(Tier(value=value, stages={"shadow": 13}, lost=lost), "tier")
+    assert first == f'tier="{value}"  13 hosts: 13 shadow'
+    assert len(lines) == 11
+    assert lines[0] == "  13 more ports on h13: 'neti preview' there"
+    assert lines[-1] == "  more ports on 3 more hosts: --json has all of them"
 
 
 def test_a_program_reads_the_same(neti: Neti) -> None:
