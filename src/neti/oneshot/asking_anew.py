@@ -4,7 +4,7 @@ Must never do: wait for ever, or change anything but that word.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -48,15 +48,35 @@ def ask_anew(
     registry.change_setting("asked", str(time.time_ns()).encode())
     # As the agents reckon it, who know of all members.
     within = asked_within(len(believed))
-    unseen, left = frozenset(believed.keys() - before.keys()), set(before)
-    begun = clock()
-    while True:
-        yield Answered(asked=len(before), silent=frozenset(left), unseen=unseen, within=within)
-        if not left or clock() - begun >= within + _LONGER:
-            return
-        sleep(max(_LEAST, within / _LOOKS))
+    unseen = frozenset(believed.keys() - before.keys())
+
+    def look(left: frozenset[str]) -> Collection[str]:
         now = _written(registry, {host_id: believed[host_id] for host_id in left})
-        left = {i for i in left if now.get(i, before[i]) == before[i]}
+        return {i for i in left if now.get(i, before[i]) == before[i]}
+
+    pause = max(_LEAST, within / _LOOKS)
+    for left in awaited(before, look, within + _LONGER, pause, sleep=sleep, clock=clock):
+        yield Answered(asked=len(before), silent=left, unseen=unseen, within=within)
+
+
+def awaited(
+    first: Collection[str],
+    look: Callable[[frozenset[str]], Collection[str]],
+    seconds: float,
+    pause: float,
+    *,
+    sleep: Callable[[float], None],
+    clock: Callable[[], float],
+) -> Iterator[frozenset[str]]:
+    """Who has not answered yet: at once, and after each ``look``, which tells it; until nobody is
+    left, or ``seconds`` are over. ``pause``: seconds between two looks."""
+    left, begun = frozenset(first), clock()
+    while True:
+        yield left
+        if not left or clock() - begun >= seconds:
+            return
+        sleep(pause)
+        left = frozenset(look(left))
 
 
 def _written(registry: OperatorRegistry, believed: Mapping[str, str | None]) -> dict[str, int]:

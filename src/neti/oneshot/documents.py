@@ -17,11 +17,12 @@ class Told:
     """``by``: what each says; ``not_own``: of whom somebody else says something: a document that
     does not go with the session of the host's entry. Anybody may make one of a host that is away,
     and after that its own agent cannot. ``in_part``: this client is no operator, so of hosts that
-    have a report it knows only what every member may."""
+    have a report it knows only what every member may; ``reported``: who has one."""
 
     by: Mapping[str, Document]
     not_own: frozenset[str]
     in_part: bool
+    reported: frozenset[str] = frozenset()
 
 
 def told_by(
@@ -35,11 +36,12 @@ def told_by(
     such a version."""
     reports = registry.reports(entries)
     own, others = _own(registry, entries, reports or ())
+    reported = frozenset(own)
     fresh = {i for i, said in own.items() if (said.written or 0) > wall() - OLD}
     rest = entries.keys() - fresh
     more, forged = _own(registry, entries, registry.details(rest) if rest else ())
     later = {i: said for i, said in more.items() if i not in own or _later(said, own[i])}
-    return Told({**own, **later}, others | forged, in_part=reports is None)
+    return Told({**own, **later}, others | forged, in_part=reports is None, reported=reported)
 
 
 def _later(one: Document, other: Document) -> bool:

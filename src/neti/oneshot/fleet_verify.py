@@ -13,6 +13,7 @@ from neti.fleet.crossing import MOST
 from neti.fleet.pace import asked_within
 from neti.model import Member, entry
 from neti.model.settings import Settings
+from neti.oneshot.asking_anew import awaited
 from neti.oneshot.documents import Told, told_by
 from neti.oneshot.registered import members_and_away
 from neti.registry import OperatorRegistry, asked
@@ -64,23 +65,32 @@ def ask(
     """Rows that answer this word, at once and after each look; ends when all have answered that
     can, or when time is up. A host that is down answers without a row. Raises NotForMembers."""
     believed, away = members_and_away(settings, registry)
-    before = _told(registry, believed).by
+    told = _told(registry, believed)
+    said, reported = dict(told.by), told.reported
     number = time.time_ns()
     registry.change_setting("asked", asked.encode(number, verify=True))
     sites, members = _sites(believed), len(believed)
     within = asked_within(members) + min(MOST, members) * _FOR_ONE + _LONGER
-    word, begun, found = str(number), clock(), dict[str, Verified]()
-    # An agent of an earlier version answers the word, and knows of no row.
-    waiting = {i for i in believed if _may_answer(before.get(i))}
-    while True:
-        left = frozenset(waiting)
-        yield Rows(sites=sites, by=found, away=away, waiting=left, within=within)
-        if not waiting or clock() - begun >= within:
-            return
-        sleep(max(_LEAST, within / _LOOKS))
-        now = _told(registry, {i: believed[i] for i in waiting}).by
-        found = {**found, **{i: row for i, row in _of(now).items() if row.word == word}}
-        waiting = {i for i in waiting - found.keys() if _may_answer(now.get(i))}
+    word, found = str(number), dict[str, Verified]()
+
+    def waiting() -> set[str]:
+        """An agent of an earlier version answers the word, and knows of no row. It makes no report,
+        as nobody does in a tree that such a version laid out."""
+        able = reported or said.keys()
+        return {i for i in able - found.keys() if _may_answer(said.get(i))}
+
+    def look(_: object) -> set[str]:
+        """At all without a row: who registers again has no report for a moment."""
+        nonlocal reported
+        now = _told(registry, {i: name for i, name in believed.items() if i not in found})
+        said.update(now.by)
+        reported |= now.reported
+        found.update({i: row for i, row in _of(now.by).items() if row.word == word})
+        return waiting()
+
+    pause = max(_LEAST, within / _LOOKS)
+    for left in awaited(waiting(), look, within, pause, sleep=sleep, clock=clock):
+        yield Rows(sites=sites, by=dict(found), away=away, waiting=left, within=within)
 
 
 def _sites(believed: Mapping[str, str | None]) -> dict[str, str]:
