@@ -6,7 +6,7 @@ hosts make 3.2 million connections and not 256 million. By the operators' word a
 members into one order, another one with each word, and each tries those behind it. So every member
 is tried by as many as every other, whoever asks can tell by whom, and nobody chooses its judges.
 
-Must never do: count a host that gave no row as one that reaches anybody.
+Must never do: count a host that gave no row, or tried nearly nobody, as one that reaches everybody.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -18,6 +18,8 @@ from typing import Final
 from neti.registry.detail import Verified
 
 MOST: Final = 200
+# Of those that a host should try, so many percent may have come or gone meanwhile.
+_SLACK: Final = 5
 
 
 def order(ids: Iterable[str], word: str) -> list[str]:
@@ -46,16 +48,18 @@ class Target:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Matrix:
     """``targets``: the worst first. ``cut``: by id how many more such a host did not reach than it
-    has room to name, so that no target counts them. ``silent``: who gave no row."""
+    has room to name, so that no target counts them. ``few``: whose row is of fewer tries than it
+    should have made; ``silent``: who gave no row."""
 
     rows: Mapping[str, Verified]
     targets: tuple[Target, ...]
     cut: Mapping[str, int]
+    few: tuple[str, ...]
     silent: tuple[str, ...]
 
     @property
     def whole(self) -> bool:
-        return bool(self.rows) and not (self.targets or self.cut or self.silent)
+        return bool(self.rows) and not (self.targets or self.cut or self.few or self.silent)
 
 
 def matrix(
@@ -70,7 +74,9 @@ def matrix(
         for target in row.missed:
             if target in members and target != host_id:
                 missed.setdefault(target, []).append(host_id)
-    tries = _tries(rows, {*members, *others})
+    far = frozenset(others)
+    tries = _tries(rows, {*members, *far})
+    enough = min(MOST, len({*members, *far}) - 1) * (100 - _SLACK)
     targets = [Target(id=i, by=tuple(by), of=max(len(by), tries[i])) for i, by in missed.items()]
     return Matrix(
         rows=rows,
@@ -78,8 +84,9 @@ def matrix(
         cut={
             i: row.missed_more
             for i, row in sorted(rows.items())
-            if row.missed_more and not set(others).intersection(row.missed)
+            if row.missed_more and not far.intersection(row.missed)
         },
+        few=tuple(i for i, row in sorted(rows.items()) if row.tried * 100 < enough),
         silent=tuple(sorted(set(members) - rows.keys())),
     )
 

@@ -1,6 +1,7 @@
 """Whom each host tries when the fleet verifies itself, and what comes of all their rows."""
 
 from collections import Counter
+from collections.abc import Iterator
 
 import pytest
 
@@ -82,3 +83,41 @@ def test_the_fleet_is_whole_only_if_every_member_gave_a_row_and_missed_nobody() 
     assert not matrix({"a": row(), "b": row("a")}, members).whole
     assert not matrix({}, []).whole
     assert matrix({"a": row("gone"), "b": row()}, members).whole, "who left is nobody's loss"
+
+
+def test_who_tried_nearly_nobody_gave_no_whole_row() -> None:
+    """Such as a host that had just begun to listen to the registry."""
+    members = FLEET[:40]
+    rows = dict.fromkeys(members, row(tried=39))
+    assert matrix(rows, members).whole
+    assert not matrix(dict.fromkeys(members, row(tried=0)), members).whole
+    found = matrix({**rows, "h-7": row(tried=1)}, members)
+    assert (found.few, found.whole) == (("h-7",), False)
+    assert matrix({**rows, "h-7": row(tried=38)}, members).whole, "one has come meanwhile"
+    assert not matrix({"a": row(tried=0), "b": row(tried=1)}, ["a", "b"]).whole
+    assert matrix({"a": row(tried=0)}, ["a"]).whole
+
+
+def test_in_a_large_fleet_or_beside_other_sites_a_row_should_have_its_share() -> None:
+    rows = dict.fromkeys(FLEET, row(tried=MOST))
+    assert matrix(rows, FLEET).whole
+    found = matrix({**rows, "h-7": row(tried=MOST - 11)}, FLEET)
+    assert found.few == ("h-7",)
+    near = dict.fromkeys(FLEET[:3], row(tried=2))
+    assert matrix(near, FLEET[:3], FLEET[3:40]).few == ("h-0", "h-1", "h-2")
+
+
+class Counted(tuple[str, ...]):
+    """Says how often somebody goes through it."""
+
+    times = 0
+
+    def __iter__(self) -> Iterator[str]:
+        self.times += 1
+        return super().__iter__()
+
+
+def test_members_of_other_sites_are_gone_through_once_and_not_for_each_row() -> None:
+    others = Counted(FLEET[500:])
+    matrix(dict.fromkeys(FLEET[:500], row("h-1", tried=MOST, more=1)), FLEET[:500], others)
+    assert others.times == 1

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,8 +17,9 @@ from neti.agent import verifying
 from neti.cli import cli
 from neti.cli import fleet_verify as command
 from neti.oneshot import fleet_verify
+from neti.oneshot.documents import told_by
 from neti.oneshot.fleet_verify import NotForMembers, Rows
-from neti.registry.detail import Document, Verified, encode
+from neti.registry.detail import Verified
 from neti.registry.memory import MemoryRegistry
 
 Fails = set[str]
@@ -77,24 +79,69 @@ def test_all_hosts_answer_the_word_and_nobody_is_waited_for_longer(
     assert again.by == found.by
 
 
-def test_who_is_down_or_knows_no_rows_or_hangs_gives_none(fleet: World, fails: Fails) -> None:
+def reports_nothing(box: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As an agent of an earlier version, which says everything in its document."""
+    describe = box.registry.describe
+    monkeypatch.setattr(box.registry, "describe", lambda i, _detail, report: describe(i, report))
+    box.running.registration.describing.describe()
+
+
+def test_who_is_down_or_knows_no_rows_or_hangs_gives_none(
+    fleet: World, fails: Fails, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one, two, three, four = fleet.crowd(range(1, 5))
     fleet.pass_time(61)
     two.ask("down")
     fleet.settle()
-    earlier = encode(Document(stage="shadow", written=1))
-    three.registry.describe(three.host.id, earlier)
+    reports_nothing(three, monkeypatch)
     three.running.registration.describing.to_verify = lambda _word: None
     four.running.registration.describing.to_verify = lambda _word: None
     asking = Asking(fleet)
     found = asking(one.settings)
     assert found.by.keys() == {"ec2-1"}
-    assert found.waiting == {"ec2-3", "ec2-4"}
+    assert found.waiting == {"ec2-4"}
     two.running.verifying.last = found.by["ec2-1"]
     two.running.registration.describing.describe()
     fleet.settle()
     assert fleet_verify.rows(one.settings, asking.registry).by.keys() == {"ec2-1"}, "of before"
     assert asking.seconds >= found.within, "they might have answered"
+
+
+def test_nobody_waits_for_agents_of_an_earlier_version(
+    fleet: World, fails: Fails, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = fleet.crowd((1, 2))
+    fleet.pass_time(61)
+    reports_nothing(two, monkeypatch)
+    two.running.registration.describing.to_verify = lambda _word: None
+    fleet.settle()
+    asking = Asking(fleet)
+    found = asking(one.settings)
+    assert (set(found.by), found.waiting) == ({"ec2-1"}, frozenset())
+    assert asking.seconds < found.within / 2
+
+
+def test_who_registers_again_when_somebody_looks_is_waited_for(
+    fleet: World, fails: Fails, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For a moment it says nothing at all."""
+    one, _ = fleet.crowd((1, 2))
+    fleet.pass_time(61)
+    asking = Asking(fleet)
+    looks = list[int]()
+
+    def once_missing(registry: Any, believed: Any) -> Any:
+        looks.append(len(believed))
+        found = told_by(registry, believed)
+        if len(looks) != 2:
+            return found
+        by = {i: said for i, said in found.by.items() if i != "ec2-2"}
+        return replace(found, by=by, reported=found.reported - {"ec2-2"})
+
+    monkeypatch.setattr(fleet_verify, "told_by", once_missing)
+    found = asking(one.settings)
+    assert len(looks) > 2
+    assert set(found.by) == {"ec2-1", "ec2-2"}
 
 
 def test_rows_of_another_word_are_no_answer(fleet: World, fails: Fails) -> None:
@@ -179,6 +226,24 @@ def test_a_host_that_reaches_nearly_nobody_has_a_line_of_its_own(run: Run) -> No
         "b: not reached by 1 of 1: a",
         f"a: reaches 3 of 40; 36 {command._NOT_COUNTED}",
     ]
+
+
+def test_hosts_that_reach_nearly_nobody_do_not_bury_the_targets(run: Run) -> None:
+    """Nor do those that tried nearly nobody, whom a gate does not pass."""
+    ids = [f"h{number}" for number in range(30)]
+    rows = {
+        i: Verified(at=1, tried=29, reached=0, missed=("h0",), missed_more=28 - number)
+        for number, i in enumerate(ids[:20])
+    }
+    rows |= {i: Verified(at=1, tried=number, reached=number) for number, i in enumerate(ids[20:])}
+    done = run(Rows(sites=dict.fromkeys(ids, "ec2"), by=rows))
+    assert done.exit_code == 1
+    lines = done.stdout.splitlines()
+    assert next(line for line in lines if "reaches" in line).startswith("h0: reaches 0 of 29; 28 ")
+    assert len([line for line in lines if "reaches" in line]) == 10
+    assert "10 more such hosts: --json has all of them" in lines
+    few = ", ".join(f"h{20 + number} tried {number}" for number in range(5))
+    assert f"tried fewer than there are: 10 hosts: {few} and 5 more" in lines
 
 
 def test_a_look_at_one_site_is_not_about_what_lies_between_the_sites(run: Run) -> None:
