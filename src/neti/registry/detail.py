@@ -145,9 +145,8 @@ def for_members(document: Document) -> Document:
 
 def encode(document: Document) -> bytes:
     """Less than 4 KiB: each part is bounded as the reader bounds it, and what matters least gives
-    way: ``left``, its last first; where it hurts, and whom ``verified``
-    names, likewise; who is behind ``relaxed`` and ``down``;
-    the host's name.
+    way: ``left``, its last first; where it hurts, and whom ``verified`` names, likewise; who is
+    behind ``relaxed`` and ``down``; the host's name.
 
     Labels and codes never do: a gate goes by them, and would pass over a host that keeps one to
     itself."""
