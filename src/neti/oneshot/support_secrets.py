@@ -93,7 +93,7 @@ def _quoted(refused: str) -> Iterator[str]:
 
 
 def _held(config: Path, settings: Settings | None) -> Iterator[str]:
-    yield from _in_yaml(_text(config))
+    yield from _in_yaml(_linked(config))
     yield from (value for name, value in os.environ.items() if _SECRET_NAME.search(name))
     if settings is None:
         return
@@ -103,7 +103,7 @@ def _held(config: Path, settings: Settings | None) -> Iterator[str]:
     for name in _IN_STATE:
         yield from _in_json(_text(folder / name))
     if settings.registry_tls is not None:
-        yield from _text(settings.registry_tls.key).splitlines()
+        yield from _linked(settings.registry_tls.key).splitlines()
     with suppress(NetiError, OSError):
         key = StateFolder(folder, make=False).private_key()
         yield from () if key is None else (key.text(),)
@@ -113,6 +113,14 @@ def _text(path: Path) -> str:
     try:
         return files.read(path, _MOST).decode(errors="replace")
     except OSError:
+        return ""
+
+
+def _linked(path: Path) -> str:
+    """Of a file that operators may have put behind a link, as those who renew certificates do."""
+    try:
+        return _text(path.resolve())
+    except (OSError, RuntimeError):  # a link that leads to itself
         return ""
 
 

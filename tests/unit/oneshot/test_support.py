@@ -175,6 +175,22 @@ def test_what_looks_like_a_secret_is_cut_in_whatever_way_a_log_says_it(
         assert json.loads(scrubbed.splitlines()[0].partition("read ")[2])["why"] == "gone"
 
 
+def test_secrets_of_files_behind_a_link_are_known(folder: Path) -> None:
+    """Whoever renews certificates puts links in their place, and so does who deploys neti.yml."""
+    (folder / "key-2.pem").write_text("-----BEGIN PRIVATE KEY-----\nZqkeyinalink\n")
+    (folder / "key.pem").symlink_to(folder / "key-2.pem")
+    text = CONFIG.format(folder=folder).replace(f"registry: embedded:{folder}/registry.db\n", "")
+    tls = ", ".join(f"{name}: {folder}/key.pem" for name in ("ca", "cert", "key"))
+    text += f"zk_hosts: {{here: ['127.0.0.1:1']}}\nregistry_tls: {{{tls}}}\n"
+    (folder / "state/neti.yml.good").write_text(text)
+    (folder / "neti-2.yml").write_text(f"{text}aws_secert: Zqmisspelt\n")
+    (folder / "neti.yml").unlink()
+    (folder / "neti.yml").symlink_to(folder / "neti-2.yml")
+    (folder / "neti.log").write_text("with Zqmisspelt and Zqkeyinalink\n")
+    found = unpacked(run(folder, "--output", "-").stdout_bytes)
+    assert found["log.txt"] == "with [cut] and [cut]\n"
+
+
 @pytest.mark.parametrize(
     "text",
     [
