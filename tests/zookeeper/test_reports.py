@@ -184,6 +184,8 @@ def test_an_operator_who_is_added_reads_every_report_and_one_who_is_taken_out_no
     name_operators(chief, [CHIEF, BOB])
     assert told_by(bob, {"a": name}).by == {"a": for_members(WHOLE)}
     assert codes_of(secure, tmp_path) == {"report-rights": "neti registry init"}
+    (unread,) = [one for one in findings(secure, tmp_path, "host-b") if one["code"] == "unreadable"]
+    assert (unread["where"], unread["then"]) == (f"{secure.prefix}/reports", "neti registry init")
     planned = chief.plan_init()
     assert [step.path for step in planned.steps] == [f"{secure.prefix}/reports/a"]
     assert chief.init(planned) == []

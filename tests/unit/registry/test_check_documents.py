@@ -8,6 +8,7 @@ from tests.unit.registry.test_check_records import CHIEF, codes, tree
 
 from neti.registry.zookeeper import rights
 from neti.registry.zookeeper.check_documents import judge_documents
+from neti.registry.zookeeper.check_judge import judge_tree
 
 HOST = Id("x509", "CN=a")
 READ_WRITE = rights.READ | rights.WRITE
@@ -53,3 +54,16 @@ def test_where_there_are_no_rights_or_another_finding_tells_this_one_is_silent()
     for acl in (list(rights.OPEN), [OWN], [ACL(rights.ALL, HOST)]):
         assert judged("/neti/reports/a", acl) == []
     assert judged("/neti/reports/a", [OWN, BOSS], **{"/neti/ip-map": list(rights.OPEN)}) == []
+
+
+def test_reports_that_a_later_operator_may_not_read_are_one_finding_and_not_for_deletion() -> None:
+    hosts = [f"h{number}" for number in range(40)]
+    paths = {f"/neti/reports/{host_id}" for host_id in hosts}
+    unread = frozenset({*paths, "/neti/reports/gone"})
+    vouched = dict.fromkeys(hosts, "")
+    found = judge_tree(tree({}, {}, unread=unread, vouched=vouched), secure=True)
+    those, other = [one for one in found if one.code == "unreadable"]
+    assert those.where == "/neti/reports/gone"
+    assert (other.where, other.command()) == ("/neti/reports", "neti registry init")
+    assert other.sentence.startswith("40 reports of registered hosts may not be read")
+    assert set(other.nodes) == paths

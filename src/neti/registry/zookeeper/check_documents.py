@@ -17,6 +17,25 @@ from neti.words import counted, some
 _NAMED: Final = 5
 
 
+def unread_reports(tree: Tree) -> list[str]:
+    """Of hosts that are registered: most often all of them, to an operator who was added."""
+    return [path for path in map(tree.layout.report, sorted(tree.vouched)) if path in tree.unread]
+
+
+def judge_unread(tree: Tree) -> Iterable[Finding]:
+    if paths := unread_reports(tree):
+        yield Finding(
+            "fault",
+            tree.layout.reports,
+            f"{counted(len(paths), 'report')} of registered hosts may not be read by this client "
+            f"({_some(paths)}). Where it became an operator after they were made, an operator from "
+            "before runs 'neti registry init'; what that leaves no agent made",
+            "unreadable",
+            then="neti registry init",
+            nodes=tuple(paths),
+        )
+
+
 def judge_documents(tree: Tree) -> Iterable[Finding]:
     """Of what anybody may write, and of where operators may do nothing, other findings tell."""
     layout = tree.layout

@@ -11,7 +11,7 @@ from neti.errors import EntryError
 from neti.model import Departure, Member, entry
 from neti.registry.record import HostRecord
 from neti.registry.zookeeper import rights
-from neti.registry.zookeeper.check_documents import judge_documents
+from neti.registry.zookeeper.check_documents import judge_documents, judge_unread, unread_reports
 from neti.registry.zookeeper.check_filled import judge_filled
 from neti.registry.zookeeper.check_outside import judge_outside
 from neti.registry.zookeeper.check_records import judge_records
@@ -64,6 +64,7 @@ def judge_tree(tree: Tree, *, secure: bool) -> list[Finding]:
         *_goodbyes(tree),
         *judge_filled(tree),
         *judge_documents(tree),
+        *judge_unread(tree),
         *(judge_outside(tree) if secure else ()),
         *_size(tree),
         *_time(tree),
@@ -201,7 +202,7 @@ def _nailed(tree: Tree) -> Iterable[Finding]:
 
 
 def _unread(tree: Tree) -> Iterable[Finding]:
-    for path in sorted(tree.unread - tree.below.keys()):
+    for path in sorted(tree.unread - tree.below.keys() - {*unread_reports(tree)}):
         yield Finding(
             "fault",
             path,
