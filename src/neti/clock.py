@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 # A clock that shows less than this (2024-01-01) has not been set since power-on.
-_SET_SINCE: Final = 1_704_067_200.0
+SET_SINCE: Final = 1_704_067_200.0
 BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -99,7 +99,7 @@ class SteadyClock:
         if self._same:
             return min(0.0, now - latest)
         shown = latest - self._before.ahead  # by the wall clock
-        never_set = shown < _SET_SINCE <= self._clock.wall()
+        never_set = shown < SET_SINCE <= self._clock.wall()
         return now - latest if never_set or latest > now else 0.0
 
 

@@ -172,6 +172,7 @@ class Following:
                 f"{doubt} Members that it does not list are held, and hosts that were gone are not "
                 "let in until they register again",
             )
+            self._retiring.look()
         # What a registry of another fleet lists was made in it: nobody comes back by a copy.
         older = before is not None and before.fleet == snapshot.origin.fleet
         core.members.listed(snapshot.names, now=core.since(), doubt=doubt, older=older)
@@ -199,7 +200,9 @@ class Following:
             or core.since() - self.doubted_at >= core.settings.hold_seconds
         ):
             self.doubted_at = None
-            core.problems.clear("origin")
+            if "origin" in core.problems:
+                core.problems.clear("origin")
+                self._retiring.look()
 
     def _one_further(self) -> None:
         if self._origin is not None:

@@ -20,12 +20,10 @@ from neti.agent.rotating import Rotating
 from neti.agent.worker import Job
 from neti.control.server import Request
 from neti.errors import IdentityHeld, KeyTaken, NameTaken, NetiError, OtherOwner
-from neti.fleet.attendance import moment
 from neti.model import Member, entry
 from neti.model.entry import MAX_NAME_BYTES
 from neti.registry import AgentRegistry, HostRead
-from neti.registry.retired import Retired
-from neti.text import command, printable
+from neti.text import printable
 
 _LEASE: Final = "lease "
 _LATER: Final = "→ run 'neti leave' again once 'neti status' says that the registry is in step"
@@ -52,7 +50,7 @@ class Registration:
         self._once_more = False  # register again when that is over
         self._move_said = False  # an operator moved a lease, to this host or away from it
         self._former_overlay: IPv4Address | None = None  # of this run, if it has changed
-        self._retired: Retired | None = None  # by operators: this host leaves, and stays out
+        self._retired: str | None = None  # by operators, in words: this host leaves and stays out
         self._going = False  # because of that
         self._held_since: float | None = None  # somebody else holds this id since then
         self._replacing: str | None = None  # our own former name, which is to vanish
@@ -159,7 +157,7 @@ class Registration:
         if result.startswith(_LEASE):
             self.lease_held(IPv4Address(result.removeprefix(_LEASE)))
             return
-        self._core.problems.clear("registration")
+        self._is_well()
         self._core.problems.clear("clone")
         self._held_since = None
         self._replacing = None
@@ -177,7 +175,7 @@ class Registration:
     def lease_held(self, overlay: IPv4Address) -> None:
         """The job "lease" is done."""
         core = self._core
-        core.problems.clear("registration")
+        self._is_well()
         before = core.members.overlay
         if overlay != before:
             log.info("lease_held", overlay=overlay)
@@ -187,6 +185,11 @@ class Registration:
             self._move_said = False
         self._remember()
         core.soon("register")
+
+    def _is_well(self) -> None:
+        """A job that was under way when operators took this host out ends nothing of that."""
+        if self._retired is None:
+            self._core.problems.clear("registration")
 
     def _address_changed(self, before: IPv4Address, overlay: IPv4Address) -> None:
         """The address changed without an operator's word, by a registry that was restored from a
@@ -224,7 +227,7 @@ class Registration:
             report = log.error if isinstance(error, IdentityHeld) else log.warning
             report("not_registered", what=said, retry_seconds=pause)
         self.key.rotating.failed(said)
-        core.problems.set("registration", said)
+        core.problems.set("registration", self._retired or said)
         if isinstance(error, IdentityHeld) and not isinstance(error, OtherOwner):
             self._somebody_is_this_host(said)
 
@@ -290,24 +293,18 @@ class Registration:
 
     # --- going ---
 
-    def retire(self, word: Retired | None) -> None:
-        """Operators took this host out of the fleet; None: they did not, or not any more."""
-        core, before = self._core, self._retired
-        if word == before:
+    def retire(self, sentence: str | None) -> None:
+        """Operators took this host out of the fleet, in words; None: not, or not any more."""
+        if sentence == self._retired:
             return
-        self._retired = word
-        core.naming.retired(out=word is not None)
-        if word is None:
-            core.problems.clear("registration")
+        self._retired = sentence
+        self._core.naming.retired(out=sentence is not None)
+        if sentence is None:
+            self._core.problems.clear("registration")
         else:
-            by = f" ({word.by})" if word.by else ""
-            sentence = (
-                f"an operator took this host out of the fleet at {moment(word.at)}{by}, so it does "
-                f"not register: {command('neti retire --back', core.host.id)} ends that"
-            )
-            core.problems.set("registration", sentence)
+            self._core.problems.set("registration", sentence)
             log.warning("retired", what=sentence)
-        core.soon("register")
+        self._core.soon("register")
 
     def _go(self) -> None:
         """As by 'neti leave', where this host is registered, by an earlier run of its agent too."""

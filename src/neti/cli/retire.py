@@ -95,7 +95,7 @@ def retire(
     if listed:
         _list(settings, as_json)
     elif back:
-        _back(settings, hosts, as_json, dry_run=dry_run)
+        _back(settings, hosts, as_json, dry_run=dry_run, yes=yes)
     else:
         asked = _Asked(dry_run, anyway, yes, quiet, patience, release_leases)
         sys.exit(_retire(settings, fleet_seen(settings), hosts, asked, as_json))
@@ -157,14 +157,20 @@ def _moved(host_id: str, word: Retired, holder: str | None) -> str:
     return f", its address {word.overlay}, meant for {word.to}, {whose} now"
 
 
-def _back(settings: Settings, hosts: tuple[str, ...], as_json: bool, *, dry_run: bool) -> None:
+def _back(
+    settings: Settings, hosts: tuple[str, ...], as_json: bool, *, dry_run: bool, yes: bool
+) -> None:
     with registry_of(settings) as registry:
         known = retiring.retired(registry)
-        if unknown := sorted(set(hosts) - known.keys()):
+        if not yes and (unknown := sorted(set(hosts) - known.keys())):
             raise NetiError(
-                f"not retired: {some(unknown)}: nothing was changed\n→ neti retire --list"
+                f"not retired: {some(unknown)}: nothing was changed\n→ neti retire --list\n"
+                "→ --yes as well, if the registry was wiped or restored from an older copy: "
+                "agents remember that their hosts are retired"
             )
-        done = frozenset(hosts) if dry_run else retiring.back(registry, hosts)
+        done = frozenset(hosts)
+        if not dry_run:
+            retiring.back(registry, hosts)
     if not dry_run:
         caller.note("retire --back", ids=some(done))
     if as_json:

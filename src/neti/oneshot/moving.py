@@ -128,9 +128,9 @@ def findings(
     """What would be wrong with the move: nothing is changed."""
     try:
         check_move(old, new)
+        words = retired(registry)
     except RegistryError as error:
         return (Finding(light="red", of=("move",), what=str(error)),)
-    words = retired(registry)
     word = moves(words, old, new)
     overlay = registry.lease_of(old)
     holds = overlay is not None or word is not None

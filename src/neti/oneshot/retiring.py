@@ -17,14 +17,14 @@ from neti.model.settings import Settings
 from neti.oneshot.fleet_release import tell_everybody
 from neti.oneshot.registered import registered_of
 from neti.registry import OperatorRegistry
-from neti.registry.retired import Retired, added, as_read, without
+from neti.registry.retired import Retired, added, decode, without
 
 _LOOK: Final = 0.25  # seconds
 
 
 def retired(registry: OperatorRegistry) -> dict[str, Retired]:
-    """As the registry has it: by id."""
-    return as_read(registry.setting("retired"))
+    """As the registry has it: by id. Raises RetiredUnreadable: that is not nobody."""
+    return decode(registry.setting("retired"))
 
 
 def say(
@@ -40,18 +40,18 @@ def say(
     word = Retired(at=at, by=by, to=to, overlay=overlay)
 
     def edit(raw: bytes | None) -> bytes | None:
-        known = as_read(raw)
+        known = decode(raw)
         new = {i: word for i in ids if i not in known or (to is not None and known[i].to != to)}
         return added(raw, new) if new else raw
 
     registry.edit_setting("retired", edit)
 
 
-def back(registry: OperatorRegistry, ids: Collection[str]) -> frozenset[str]:
-    """These may register again. Returns those who were retired."""
-    before = retired(registry)
-    registry.edit_setting("retired", lambda raw: without(raw, ids) if raw else raw)
-    return frozenset(before.keys() & set(ids))
+def back(registry: OperatorRegistry, ids: Collection[str]) -> None:
+    """These may register again, also those of whom the registry does not know that they are
+    retired: their agents may remember it. Raises RetiredUnreadable."""
+    now = int(time.time())
+    registry.edit_setting("retired", lambda raw: without(raw, ids, now=now))
 
 
 def gone(

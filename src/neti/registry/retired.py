@@ -4,18 +4,18 @@ Pure. See docs/design/moving.md.
 It is the live setting ``retired`` in the registry. An agent that finds its own id in it says
 goodbye and does not register; the others let such a host go without asking the guard. Members
 cannot write it. Also which overlay address an operator gave to which other host, so that a move
-that was cut off is gone on with, and none is done twice.
+that was cut off is gone on with, and none is done twice; and who was taken back, because an agent
+remembers the word, and no silence of a registry ends it.
 
 Must never do: raise anything but RetiredUnreadable, whatever the text; or be read in part, because
 a host that is left out would come back.
 """
 
-import contextlib
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from neti.errors import RegistryError
 from neti.model.entry import HOST_ID
@@ -26,6 +26,8 @@ FORMAT: Final = 1
 MAX_BYTES: Final = 60_000
 _MAX_TEXT: Final = 64
 _LAST_TIME: Final = 253_402_300_799  # the last second that people can be shown
+
+_Said = TypeVar("_Said")
 
 
 class RetiredUnreadable(RegistryError):
@@ -45,55 +47,76 @@ class Retired:
 
 def decode(raw: bytes | None) -> dict[str, Retired]:
     """By id. Raises RetiredUnreadable."""
+    return _read(raw)[0]
+
+
+def taken_back(raw: bytes | None) -> dict[str, int]:
+    """By id when (Unix seconds): later than what was said of the host before. Only the last that
+    there was room for. Raises RetiredUnreadable."""
+    return _read(raw)[1]
+
+
+def _read(raw: bytes | None) -> tuple[dict[str, Retired], dict[str, int]]:
     if not raw:
-        return {}
+        return {}, {}
     try:
         document = json.loads(raw)
         if document["format"] != FORMAT:
             raise ValueError("another version's")
-        return {_id(each): _one(word) for word in document["words"] for each in word["ids"]}
+        words = {_id(each): _one(word) for word in document["words"] for each in word["ids"]}
+        groups = document.get("back", [])
+        return words, {_id(each): _time(group["at"]) for group in groups for each in group["ids"]}
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise RetiredUnreadable(
             "the fleet-wide list of retired hosts is not what 'neti retire' of this version "
-            "writes: upgrade this host, or have an operator delete it from the registry"
+            "writes: upgrade this host. If no version wrote it, an operator deletes it ('delete' "
+            "in zkCli.sh, of PREFIX/retired): retired hosts that have followed it stay out, and "
+            "the others come back"
         ) from error
-
-
-def as_read(raw: bytes | None) -> dict[str, Retired]:
-    """For who only looks: nobody where it cannot be read."""
-    with contextlib.suppress(RetiredUnreadable):
-        return decode(raw)
-    return {}
 
 
 def added(raw: bytes | None, words: Mapping[str, Retired]) -> bytes:
     """The setting with these hosts too; what is said of them replaces what was. Raises
     RetiredUnreadable, and RegistryError where there is no room for them."""
-    held = {host_id: word for host_id, word in decode(raw).items() if host_id not in words}
-    document = encode({**held, **words})
+    held, back = _read(raw)
+    others = {host_id: word for host_id, word in held.items() if host_id not in words}
+    later = {i: replace(word, at=max(word.at, back.pop(i, -1) + 1)) for i, word in words.items()}
+    document = _with_room({**others, **later}, back)
     if len(document) > MAX_BYTES:
         raise RegistryError(
-            f"the registry has no room to retire {len(words)} more hosts: {len(held)} are retired\n"
-            "→ neti retire --list, then neti retire --back ID for those whose machines are gone"
+            f"the registry has no room to retire {len(words)} more hosts: {len(others)} are retired"
+            "\n→ neti retire --list, then neti retire --back ID for those whose machines are gone"
         )
     return document
 
 
-def without(raw: bytes | None, ids: Collection[str]) -> bytes | None:
-    """The setting without these; None for nobody: it is then deleted. Raises RetiredUnreadable."""
-    held = {host_id: word for host_id, word in decode(raw).items() if host_id not in ids}
-    return encode(held) if held else None
+def without(raw: bytes | None, ids: Collection[str], *, now: int) -> bytes:
+    """The setting without these, who are taken back ``now`` (Unix seconds), also if it did not know
+    them. Raises RetiredUnreadable."""
+    held, back = _read(raw)
+    for host_id in ids:
+        word = held.pop(host_id, None)
+        back[host_id] = max(now, back.get(host_id, 0), word.at + 1 if word is not None else 0)
+    return _with_room(held, back)
 
 
-def encode(words: Mapping[str, Retired]) -> bytes:
+def _with_room(words: Mapping[str, Retired], back: Mapping[str, int]) -> bytes:
+    """Those who were taken back longest ago make room for words."""
+    document, latest = encode(words, back), sorted(back, key=lambda i: back[i])
+    while len(document) > MAX_BYTES and latest:
+        latest = latest[(len(latest) + 1) // 2 :]
+        document = encode(words, {host_id: back[host_id] for host_id in latest})
+    return document
+
+
+def encode(words: Mapping[str, Retired], back: Mapping[str, int] | None = None) -> bytes:
     """Those of whom the same is said stand together. Raises RegistryError for what no agent could
     read: one such word would make the list useless for the whole fleet, and keep all others out of
     it."""
-    alike: dict[Retired, list[str]] = {}
-    for host_id, word in sorted(words.items()):
-        alike.setdefault(word, []).append(host_id)
-    plain = [{"ids": together, **_plain(word)} for word, together in alike.items()]
-    document = json.dumps({"format": FORMAT, "words": plain}, separators=(",", ":")).encode()
+    plain = [{"ids": ids, **_plain(word)} for word, ids in _together(words)]
+    let_in = [{"at": at, "ids": ids} for at, ids in _together(back or {})]
+    whole = {"format": FORMAT, "words": plain, **({"back": let_in} if let_in else {})}
+    document = json.dumps(whole, separators=(",", ":")).encode()
     try:
         decode(document)
     except RetiredUnreadable as error:
@@ -101,6 +124,13 @@ def encode(words: Mapping[str, Retired]) -> bytes:
             f"no agent could read that, so nothing was written: {error.__cause__}"
         ) from error
     return document
+
+
+def _together(said: Mapping[str, _Said]) -> list[tuple[_Said, list[str]]]:
+    alike: dict[_Said, list[str]] = {}
+    for host_id, each in sorted(said.items(), key=lambda one: one[0]):
+        alike.setdefault(each, []).append(host_id)
+    return [*alike.items()]
 
 
 def _plain(word: Retired) -> dict[str, Any]:
@@ -114,13 +144,16 @@ def _id(held: Any) -> str:
     return held
 
 
-def _one(held: Mapping[str, Any]) -> Retired:
-    at, by = held["at"], held.get("by")
-    if type(at) is not int or not 0 <= at <= _LAST_TIME:
+def _time(held: Any) -> int:
+    if type(held) is not int or not 0 <= held <= _LAST_TIME:
         raise ValueError("no time")
-    to = held.get("to")
+    return held
+
+
+def _one(held: Mapping[str, Any]) -> Retired:
+    by, to = held.get("by"), held.get("to")
     return Retired(
-        at=at,
+        at=_time(held["at"]),
         by=printable(by, _MAX_TEXT) if isinstance(by, str) else "",
         to=None if to is None else _id(to),
         overlay=None if to is None else IPv4Address(held["overlay"]),

@@ -25,6 +25,7 @@ from neti.model import Host
 from neti.model.document import read
 from neti.model.wireguard_key import PrivateKey, PublicKey
 from neti.registry import Origin, Session
+from neti.registry.retired import Retired
 from neti.ruleset.plan import SeenStructure
 from neti.stage.stages import Record
 
@@ -40,8 +41,9 @@ class Self:
     ``structure_seen`` how the kernel listed it: equal to today's listing, nothing was touched.
     ``origin``: the registry as it was last seen. ``followed``: ids of operators' releases for the
     whole fleet. ``strict``: the fleet in which an operator said that only what hosts' records name
-    is believed. ``via``, ``behind``: this host's part in gateways, as ``GatewayEnd`` has it. The
-    rest is what ``neti restore`` needs."""
+    is believed. ``retired``: that an operator took this host out; ``let_in``: when one took that
+    back last, in Unix seconds. ``via``, ``behind``: this host's part in gateways, as ``GatewayEnd``
+    has it. The rest is what ``neti restore`` needs."""
 
     overlay: str | None = None
     entry: str | None = None
@@ -53,6 +55,8 @@ class Self:
     ssh_untracked: bool = False
     followed: tuple[str, ...] = ()
     strict: str | None = None
+    retired: Retired | None = None
+    let_in: int | None = None
     via: IPv4Address | None = None
     behind: bool = False
 

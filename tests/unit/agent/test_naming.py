@@ -131,12 +131,12 @@ def test_a_retired_host_names_nobody_after_a_boot_either(fleet: World) -> None:
     _, file = started_again(fleet, box)
     fleet.pass_time(5.0)
     assert names(file) == {}
-    retire(fleet, {})
+    retire(fleet, {}, back={box.host.id: 1_700_000_001})
     assert len(names(file)) == 2
 
 
-def retire(fleet: World, words: dict[str, Retired]) -> None:
-    MemoryRegistry(fleet.server).change_setting("retired", encode_retired(words))
+def retire(fleet: World, words: dict[str, Retired], *, back: dict[str, int] | None = None) -> None:
+    MemoryRegistry(fleet.server).change_setting("retired", encode_retired(words, back))
     fleet.settle()
     fleet.pass_time(5.0)
 

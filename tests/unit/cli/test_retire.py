@@ -13,7 +13,7 @@ from neti.host import caller
 from neti.oneshot import moving, retiring
 from neti.registry.detail import CallsSeen, Document, Verified, encode
 from neti.registry.embedded.registry import EmbeddedRegistry
-from neti.registry.retired import decode
+from neti.registry.retired import decode, taken_back
 
 SUBNET = IPv4Network("192.168.0.0/18")
 
@@ -132,7 +132,32 @@ def test_they_are_listed_and_let_in_again(registry: EmbeddedRegistry, tmp_path: 
     assert "not retired: web-1: nothing was changed" in wrong.stderr
     assert retired(registry) == {"db-1"}
     assert run(tmp_path, "retire", "--back", "db-1").exit_code == 0
-    assert registry.setting("retired") is None
+    assert not retired(registry)
+    forgotten = run(tmp_path, "retire", "--back", "web-1", "--yes")
+    assert forgotten.exit_code == 0, forgotten.output
+    assert "web-1: is let in again" in forgotten.stdout
+    assert taken_back(registry.setting("retired")).keys() == {"db-1", "web-1"}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["retire", "--list"],
+        ["retire", "--back", "db-1", "--yes"],
+        ["retire", "db-1", "--anyway", "--yes"],
+        ["lease", "move", "web-1", "web-2", "--check"],
+        ["lease", "move", "web-1", "web-2", "--take-out", "--anyway", "--yes"],
+    ],
+)
+def test_a_list_that_cannot_be_read_is_not_nobody(
+    registry: EmbeddedRegistry, tmp_path: Path, arguments: list[str]
+) -> None:
+    held = b'{"format":2,"words":[]}'
+    registry.change_setting("retired", held)
+    done = run(tmp_path, *arguments)
+    assert done.exit_code
+    assert "list of retired hosts is not what" in done.output
+    assert registry.setting("retired") == held
 
 
 def test_where_the_address_of_a_retired_host_is_is_looked_up(
