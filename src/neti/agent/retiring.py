@@ -85,6 +85,9 @@ class Retiring:
             core.live.faults["retired"] = fault
             log.warning("live_setting_ignored", what=fault)
             return
+        if word.overlay is None and (known := itself.retired) is not None:
+            # A full list says no longer where the address went.
+            word = replace(word, to=known.to, overlay=known.overlay)
         kept = replace(word, at=self._plausible(word.at))
         core.disk.keep_self(replace(itself, retired=kept))
 

@@ -24,7 +24,10 @@ from neti.text import printable
 FORMAT: Final = 1
 # Servers are configured to accept no request of more than 65,536 bytes: some 2,500 hosts.
 MAX_BYTES: Final = 60_000
+_ALWAYS: Final = 2_000  # bytes more, so that there is always room to take a host back
+_WHOLE: Final = 100  # words that stay whole when there is no room for all
 _MAX_TEXT: Final = 64
+_DAY: Final = 86_400  # seconds
 _LAST_TIME: Final = 253_402_300_799  # the last second that people can be shown
 
 _Said = TypeVar("_Said")
@@ -81,7 +84,7 @@ def added(raw: bytes | None, words: Mapping[str, Retired]) -> bytes:
     held, back = _read(raw)
     others = {host_id: word for host_id, word in held.items() if host_id not in words}
     later = {i: replace(word, at=max(word.at, back.pop(i, -1) + 1)) for i, word in words.items()}
-    document = _with_room({**others, **later}, back)
+    document = _with_room({**others, **later}, back, beside=words)
     if len(document) > MAX_BYTES:
         raise RegistryError(
             f"the registry has no room to retire {len(words)} more hosts: {len(others)} are retired"
@@ -97,13 +100,36 @@ def without(raw: bytes | None, ids: Collection[str], *, now: int) -> bytes:
     for host_id in ids:
         word = held.pop(host_id, None)
         back[host_id] = max(now, back.get(host_id, 0), word.at + 1 if word is not None else 0)
-    return _with_room(held, back)
+    return _with_room(held, back, limit=MAX_BYTES + _ALWAYS)
 
 
-def _with_room(words: Mapping[str, Retired], back: Mapping[str, int]) -> bytes:
-    """Those who were taken back longest ago make room for words."""
-    document, latest = encode(words, back), sorted(back, key=lambda i: back[i])
-    while len(document) > MAX_BYTES and latest:
+def _shortened(words: Mapping[str, Retired], *, beside: Collection[str]) -> dict[str, Retired]:
+    """All but the latest, and those ``beside``, without what only a move that was cut off needs,
+    and by the day, so that one text stands for many. Their times only grow: a word from which a
+    host was taken back before must not look like that one."""
+    latest = sorted(words, key=lambda i: words[i].at)[-_WHOLE:]
+    old = {i: (words[i].by, words[i].at // _DAY) for i in words.keys() - set(beside) - set(latest)}
+    last: dict[tuple[str, int], int] = {}
+    for i, day in old.items():
+        last[day] = max(words[i].at, last.get(day, 0))
+    return {**words, **{i: Retired(at=last[day], by=day[0]) for i, day in old.items()}}
+
+
+def _with_room(
+    words: Mapping[str, Retired],
+    back: Mapping[str, int],
+    *,
+    beside: Collection[str] = (),
+    limit: int = MAX_BYTES,
+) -> bytes:
+    """Words are shortened first, except those ``beside``; then those who were taken back longest
+    ago make room."""
+    document = encode(words, back)
+    if len(document) > limit:
+        words = _shortened(words, beside=beside)
+        document = encode(words, back)
+    latest = sorted(back, key=lambda i: back[i])
+    while len(document) > limit and latest:
         latest = latest[(len(latest) + 1) // 2 :]
         document = encode(words, {host_id: back[host_id] for host_id in latest})
     return document

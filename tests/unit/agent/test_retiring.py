@@ -315,3 +315,15 @@ def test_a_doubt_that_comes_or_goes_is_seen(world: World) -> None:
     world.pass_time(1)
     assert "origin" not in stays.problems()
     assert fleet._leaving.retired == {"ec2-3"}
+
+
+def test_a_full_list_does_not_bring_back_an_address_that_was_given_away(world: World) -> None:
+    old, new = world.crowd([2, 3])
+    moved(world, old, new)
+    short = {"ec2-2": Retired(at=int(world.clock.wall()) + 60, by="")}
+    MemoryRegistry(world.server).change_setting("retired", encode(short))
+    restarted(world, old)
+    world.pass_time(120)
+    take_back(world, old)
+    assert old.running.registration.entry is not None
+    assert "lease_changed" not in old.problems()

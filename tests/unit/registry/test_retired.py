@@ -55,7 +55,22 @@ def test_who_was_taken_back_longest_ago_makes_room() -> None:
     kept = taken_back(full)
     assert 100 < len(kept) < 1_600
     assert min(kept.values()) == 1_600 - len(kept)
-    assert len(without(full, {"j-" + 17 * "0"}, now=2_000)) <= MAX_BYTES
+
+
+def test_there_is_always_room_to_take_a_host_back() -> None:
+    number = 2_500
+    raw = encode({f"i-{n:017x}": PLAIN for n in range(number)})
+    with contextlib.suppress(RegistryError):
+        while True:
+            number += 10
+            raw = added(raw, {f"j-{number + n:017x}": PLAIN for n in range(10)})
+    hosts = [*decode(raw)]
+    for host_id in hosts[:20]:
+        raw = without(raw, {host_id}, now=PLAIN.at + number)
+        number += 1
+    assert taken_back(raw).keys() == {*hosts[:20]}
+    assert decode(raw).keys() == {*hosts[20:]}
+    assert len(raw) < 65_000
 
 
 @given(st.binary(max_size=200))
@@ -105,3 +120,28 @@ def test_what_would_not_be_read_is_not_written(words: dict[str, Retired]) -> Non
     """One such word, and no agent reads the list any more."""
     with pytest.raises(RegistryError, match="nothing was written"):
         added(encode({"web-1": PLAIN}), words)
+
+
+def test_a_migration_tier_by_tier_has_as_much_room_as_one_command() -> None:
+    """Each move has a word of its own. The oldest make room, and all stay out."""
+    subnet = int(IPv4Address("192.168.0.0"))
+    moves = {
+        f"i-{number:017x}": Retired(
+            at=1_700_000_000 + 90 * number,
+            by="uid 0 on ops-1.example.net",
+            to=f"j-{number:017x}",
+            overlay=IPv4Address(subnet + number),
+        )
+        for number in range(1_500)
+    }
+    ids = [*moves]
+    raw = encode({i: moves[i] for i in ids[:400]})
+    for begin in range(400, 1_500, 20):
+        raw = added(raw, {i: moves[i] for i in ids[begin : begin + 20]})
+        assert len(raw) <= MAX_BYTES
+    held = decode(raw)
+    assert held.keys() == moves.keys()
+    assert {i: held[i] for i in ids[-100:]} == {i: moves[i] for i in ids[-100:]}
+    assert all(0 <= held[i].at - moves[i].at < 86_400 for i in ids)
+    assert max(word.at for word in held.values()) == moves[ids[-1]].at
+    assert held[ids[0]].to is None
