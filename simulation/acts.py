@@ -721,7 +721,7 @@ def enforce(stage: Stage, host: SimulatedHost, wait: bool, anyway: bool) -> None
     result = answer.get("result")
     if not isinstance(result, dict):
         return
-    word.relaxed = False
+    word.relaxed, word.borne = False, ""
     if result.get("stage") == "trial":
         word.enforced = False
         if not host.kernel.drops and host.kernel.failing is None:
@@ -762,7 +762,7 @@ def enforce_from(stage: Stage, host: SimulatedHost, where: str) -> None:
     result = answer.get("result")
     if not isinstance(result, dict):
         return
-    word.relaxed = False
+    word.relaxed, word.borne = False, ""
     if result.get("stage") == "trial":
         word.enforced = False
         if where == "elsewhere" and began != "enforced":

@@ -88,7 +88,7 @@ def test_an_interrupted_migration_leaves_nothing(lab: LabState, lab_command: Com
     with started_in_front(lab_command("migrate"), stdout=subprocess.PIPE, bufsize=1) as story:
         assert story.stdout is not None
         for line in story.stdout:
-            if line.startswith("3. "):
+            if line.startswith("4. "):
                 break
         story.send_signal(signal.SIGINT)
         rest = story.stdout.read()
