@@ -48,9 +48,10 @@ class Host:
         self.wait(true)
 
     def wait(self, true: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120  # only what hangs takes so long, however busy the machine
         while not self._is(true):
-            assert time.monotonic() < deadline, (self.folder / "log").read_text()
+            log = (self.folder / "log").read_text()
+            assert time.monotonic() < deadline, f"{self.problems()}\n{log}"
             time.sleep(0.05)
 
     def enforced(self) -> None:
