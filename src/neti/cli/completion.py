@@ -56,6 +56,7 @@ def attach(command: click.Command) -> None:
         if one.name == "site" and command.name not in {"report", "ip-ranges"}:
             name = "SITE"
         if (known := _KNOWN.get(name.strip("[].…"))) is not None:
+            # click calls it by this name, as its argument shell_complete= would set it.
             one.shell_complete = _completer(known)  # type: ignore[assignment, method-assign]
 
 

@@ -24,12 +24,13 @@ from neti.cli.fleet_asked import (
     Requirements,
     for_operators,
     key_asked,
-    labels_asked,
     not_their_own,
     refuse_before,
     refuse_what_is_not_heeded,
     sentences,
+    site_option,
     totals_lines,
+    where_option,
 )
 from neti.cli.fleet_fresh import say_anew
 from neti.cli.fleet_preview import preview
@@ -64,14 +65,8 @@ from neti.words import counted, some
     type=click.IntRange(1, 65535),
     help="With --format prometheus: the port of the targets. [default: that of metrics_listen]",
 )
-@click.option("--site", help="Only hosts of this site.")
-@click.option(
-    "--where",
-    multiple=True,
-    metavar="LABEL=VALUE",
-    callback=labels_asked,
-    help="Only hosts with this label (labels in neti.yml). Repeatable.",
-)
+@site_option
+@where_option
 @click.option(
     "--below-version",
     "--version-below",

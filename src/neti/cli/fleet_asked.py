@@ -24,7 +24,7 @@ _HEED: Final[Mapping[str, frozenset[str]]] = {
 _EACH_HEEDS: Final = frozenset({"config", "as_json", "style"})
 
 
-class Requirements(click.ParamType):  # type: ignore[type-arg]
+class Requirements(click.ParamType):  # type: ignore[type-arg]  # not generic in every click that will do
     """Several in one, with commas between."""
 
     name = "requirement"
@@ -55,6 +55,16 @@ def labels_asked(
             )
         found.append((key, value))
     return tuple(found)
+
+
+site_option = click.option("--site", help="Only hosts of this site.")
+where_option = click.option(
+    "--where",
+    multiple=True,
+    metavar="LABEL=VALUE",
+    callback=labels_asked,
+    help="Only hosts with this label (labels in neti.yml). Repeatable.",
+)
 
 
 def key_asked(_context: click.Context, option: click.Parameter, given: str | None) -> str | None:

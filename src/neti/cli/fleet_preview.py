@@ -15,7 +15,7 @@ from neti.cli.common import (
     refuse_unknown_site,
     settings_in_force,
 )
-from neti.cli.fleet_asked import for_operators, key_asked, labels_asked
+from neti.cli.fleet_asked import for_operators, key_asked, site_option, where_option
 from neti.cli.fleet_fresh import say_anew
 from neti.cli.output import explain, json_option, print_json, say
 from neti.errors import NetiError
@@ -38,14 +38,8 @@ _PLAIN: Final = re.compile(r"[\w.:/@+-]+")
     callback=key_asked,
     help="One part for each value of a label; or by site, stage or version.",
 )
-@click.option("--site", help="Only hosts of this site.")
-@click.option(
-    "--where",
-    multiple=True,
-    metavar="LABEL=VALUE",
-    callback=labels_asked,
-    help="Only hosts with this label (labels in neti.yml). Repeatable.",
-)
+@site_option
+@where_option
 @click.option("--fresh", is_flag=True, help="First ask every host to say anew. See neti fleet.")
 def preview(
     config: Path,

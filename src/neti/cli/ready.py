@@ -4,7 +4,7 @@ it."""
 import re
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -12,7 +12,14 @@ from typing import Any, Final
 import click
 
 from neti.cli.asking import ask
-from neti.cli.common import config_option, fleet_seen, json_option, registry_of, settings_in_force
+from neti.cli.common import (
+    F,
+    config_option,
+    fleet_seen,
+    json_option,
+    registry_of,
+    settings_in_force,
+)
 from neti.cli.output import is_terminal, print_json, progress, say
 from neti.errors import NetiError
 from neti.fleet import readiness
@@ -44,6 +51,13 @@ def span_asked(ctx: click.Context, param: click.Parameter, text: str) -> float:
             param,
         )
     return float(int(found[1]) * _UNITS[found[2]])
+
+
+def span_option(*names: str, default: str, text: str) -> Callable[[F], F]:
+    """Of a command: a span of time, as ``90s`` or ``1h``, which it gets in seconds."""
+    return click.option(
+        *names, default=default, show_default=True, metavar="SPAN", callback=span_asked, help=text
+    )
 
 
 @click.command()
@@ -128,23 +142,10 @@ def asked_anew(settings: Settings) -> None:
 @click.argument("hosts", metavar="ID...", nargs=-1, required=True)
 @config_option
 @json_option
-@click.option(
-    "--quiet",
-    default="1h",
-    show_default=True,
-    metavar="SPAN",
-    callback=span_asked,
-    help="For how long nobody must have called: 90s, 30m, 2h, 1d.",
+@span_option(
+    "--quiet", default="1h", text="For how long nobody must have called: 90s, 30m, 2h, 1d."
 )
-@click.option(
-    "--wait",
-    "patience",
-    default="0s",
-    show_default=True,
-    metavar="SPAN",
-    callback=span_asked,
-    help="Wait up to this long for it.",
-)
+@span_option("--wait", "patience", default="0s", text="Wait up to this long for it.")
 @click.option("--fresh", is_flag=True, help="First ask every host to say anew how it is, and wait.")
 def drained(
     hosts: tuple[str, ...], config: Path, as_json: bool, quiet: float, patience: float, fresh: bool

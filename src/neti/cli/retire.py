@@ -9,7 +9,7 @@ import click
 from neti.cli.common import config_option, fleet_seen, json_option, registry_of
 from neti.cli.ending import if_interrupted
 from neti.cli.output import consent, explain, print_json, say
-from neti.cli.ready import drained_lines, drained_of, is_drained, span_asked
+from neti.cli.ready import drained_lines, drained_of, is_drained, span_option
 from neti.config import load
 from neti.errors import NetiError
 from neti.fleet.attendance import moment
@@ -36,23 +36,12 @@ _CUT_OFF = "the hosts may or may not be out\n→ the same command again goes on"
     "--anyway", is_flag=True, help="Even if somebody may still call them, or they are silent."
 )
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option(
+@span_option(
     "--quiet",
     default="1h",
-    show_default=True,
-    metavar="SPAN",
-    callback=span_asked,
-    help="For how long nobody must have called, as 'neti drained' has it.",
+    text="For how long nobody must have called, as 'neti drained' has it.",
 )
-@click.option(
-    "--wait",
-    "patience",
-    default="60s",
-    show_default=True,
-    metavar="SPAN",
-    callback=span_asked,
-    help="For the hosts to leave.",
-)
+@span_option("--wait", "patience", default="60s", text="For the hosts to leave.")
 @click.option(
     "--release-leases", is_flag=True, help="Give up their overlay addresses too: no way back."
 )

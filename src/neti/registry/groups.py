@@ -23,7 +23,7 @@ from neti.errors import NetiError, RegistryError
 from neti.model.entry import SITE_NAME
 from neti.model.groups import EVERY_MEMBER, GROUP_NAME, ID_PATTERN, GroupLine, Groups
 from neti.registry.admitted import is_subject
-from neti.text import json_document, printable
+from neti.registry.wrong import Wrong, of_format, said
 
 # Servers are configured to accept no request of more than 65,536 bytes.
 MAX_BYTES: Final = 60_000
@@ -41,7 +41,6 @@ _SLOW: Final[tuple[tuple[str, Callable[[str], bool], int], ...]] = (
 _FORMAT: Final = 1
 _MAX_EDITION: Final = 1 << 53
 _MAX_UNTIL: Final = 1 << 40  # Unix seconds; far beyond what a calendar can show
-_SHOWN: Final = 60
 
 
 class GroupsUnreadable(RegistryError):
@@ -62,13 +61,13 @@ def decode(raw: bytes | None) -> Groups:
         return Groups({})
     try:
         if len(raw) > MAX_BYTES:
-            raise _Wrong(f"is longer than {MAX_BYTES:,} bytes")
+            raise Wrong(f"is longer than {MAX_BYTES:,} bytes")
         try:
             held = json.loads(raw.decode())
         except (ValueError, RecursionError) as error:
-            raise _Wrong("is not JSON") from error
+            raise Wrong("is not JSON") from error
         return _groups(held)
-    except _Wrong as wrong:
+    except Wrong as wrong:
         raise GroupsUnreadable(
             f"the fleet-wide document of groups {wrong}: 'neti group' of this version did not "
             "write it. Upgrade this host, or have an operator delete it from the registry and "
@@ -104,21 +103,14 @@ def encode(groups: Groups, before: Groups | None = None) -> bytes:
     return raw
 
 
-class _Wrong(ValueError):
-    """What is wrong with it, as a predicate."""
-
-
 def _groups(held: Any) -> Groups:
-    if not isinstance(held, dict):
-        raise _Wrong("is no JSON object")
-    if held.get("format") != _FORMAT:
-        raise _Wrong(f"has format {_said(held.get('format'))}, not {_FORMAT}")
+    held = of_format(held, _FORMAT)
     listed = held.get("groups")
     if not isinstance(listed, dict):
-        raise _Wrong("has no groups")
+        raise Wrong("has no groups")
     subjects = held.get("subjects", {})
     if not isinstance(subjects, dict):
-        raise _Wrong("has subjects that are no object")
+        raise Wrong("has subjects that are no object")
     every = {
         _name(name): _lines(name, lines, _subjects(name, subjects.get(name, [])))
         for name, lines in listed.items()
@@ -146,19 +138,19 @@ def _check_slow(groups: Groups, before: Groups | None) -> None:
 
 def _judged(value: Any) -> tuple[int, ...]:
     if not isinstance(value, list):
-        raise _Wrong(f"has judged {_said(value)}, which is no list of editions")
+        raise Wrong(f"has judged {said(value)}, which is no list of editions")
     return tuple(_edition(one, "judged") for one in value)
 
 
 def _edition(value: Any, key: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _MAX_EDITION:
-        raise _Wrong(f"has {key} {_said(value)}, which is no number of an edition")
+        raise Wrong(f"has {key} {said(value)}, which is no number of an edition")
     return value
 
 
 def _name(name: str) -> str:
     if not GROUP_NAME.fullmatch(name) or name == EVERY_MEMBER:
-        raise _Wrong(f"has a group {_said(name)}, which no group may be called")
+        raise Wrong(f"has a group {said(name)}, which no group may be called")
     return name
 
 
@@ -169,13 +161,13 @@ def is_subject_pattern(text: str) -> bool:
 
 def _lines(name: str, lines: Any, subjects: Sequence[GroupLine]) -> tuple[GroupLine, ...]:
     if not isinstance(lines, list):
-        raise _Wrong(f"has no list of lines in group {name}")
+        raise Wrong(f"has no list of lines in group {name}")
     return (*subjects, *(_line(name, line, subjects) for line in lines))
 
 
 def _subjects(name: str, lines: Any) -> tuple[GroupLine, ...]:
     if not isinstance(lines, list):
-        raise _Wrong(f"has no list of subjects in group {name}")
+        raise Wrong(f"has no list of subjects in group {name}")
     return tuple(_subject(name, line) for line in lines)
 
 
@@ -183,7 +175,7 @@ def _subject(name: str, line: Any) -> GroupLine:
     pattern = line.get("subject") if isinstance(line, dict) else None
     if isinstance(pattern, str) and is_subject_pattern(pattern):
         return replace(_line(name, line | {"id": "*"}, ()), pattern=pattern)
-    raise _Wrong(f"has {_said(line)} in group {name}, which is no line of a subject")
+    raise Wrong(f"has {said(line)} in group {name}, which is no line of a subject")
 
 
 def _by(name: str, place: Any, subjects: Sequence[GroupLine]) -> str:
@@ -191,7 +183,7 @@ def _by(name: str, place: Any, subjects: Sequence[GroupLine]) -> str:
         return ""
     if type(place) is int and 0 <= place < len(subjects):
         return subjects[place].pattern
-    raise _Wrong(f"has an id by subject {_said(place)} in group {name}, which has no such subject")
+    raise Wrong(f"has an id by subject {said(place)} in group {name}, which has no such subject")
 
 
 def _line(name: str, line: Any, subjects: Sequence[GroupLine]) -> GroupLine:
@@ -207,7 +199,7 @@ def _line(name: str, line: Any, subjects: Sequence[GroupLine]) -> GroupLine:
         ):
             by = _by(name, whole.get("by"), subjects)
             return GroupLine(pattern, site, None if until is None else float(until), by)
-    raise _Wrong(f"has {_said(line)} in group {name}, which is no line of an id or a pattern")
+    raise Wrong(f"has {said(line)} in group {name}, which is no line of an id or a pattern")
 
 
 def _is_time(value: Any) -> bool:
@@ -235,10 +227,3 @@ def _plain_subjects(lines: Iterable[GroupLine]) -> list[dict[str, Any]]:
 def _restricted(line: GroupLine) -> dict[str, Any]:
     site = {"site": line.site} if line.site else {}
     return site | ({"until": line.until} if line.until is not None else {})
-
-
-def _said(value: object) -> str:
-    """What is nested may be so too deeply to be written again."""
-    if isinstance(value, dict | list):
-        return "an object" if isinstance(value, dict) else "a list"
-    return printable(json_document(value), _SHOWN)

@@ -17,7 +17,7 @@ from typing import Any, Final
 from neti.errors import NetiError, RegistryError
 from neti.model.entry import HOST_ID
 from neti.model.names import MAX_SUFFIX, Names, is_host_name
-from neti.text import json_document, printable
+from neti.registry.wrong import Wrong, of_format, said
 
 # Servers are configured to accept no request of more than 65,536 bytes.
 MAX_BYTES: Final = 60_000
@@ -25,7 +25,6 @@ MAX_BYTES: Final = 60_000
 MAX_WRITTEN: Final = 48_000
 _FORMAT: Final = 1
 _MAX_EDITION: Final = 1 << 53
-_SHOWN: Final = 60
 
 
 class NamesUnreadable(RegistryError):
@@ -42,13 +41,13 @@ def decode(raw: bytes | None) -> Names:
         return Names()
     try:
         if len(raw) > MAX_BYTES:
-            raise _Wrong(f"is longer than {MAX_BYTES:,} bytes")
+            raise Wrong(f"is longer than {MAX_BYTES:,} bytes")
         try:
             held = json.loads(raw.decode())
         except (ValueError, RecursionError) as error:
-            raise _Wrong("is not JSON") from error
+            raise Wrong("is not JSON") from error
         return _names(held)
-    except _Wrong as wrong:
+    except Wrong as wrong:
         raise NamesUnreadable(
             f"the fleet-wide document of names {wrong}: 'neti name' of this version did not write "
             "it\n→ upgrade this host, if a newer version wrote it. Otherwise 'neti registry remove "
@@ -92,34 +91,20 @@ def follow_lease(raw: bytes | None, old: str, new: str | None, now: float) -> by
     return None
 
 
-class _Wrong(ValueError):
-    """What is wrong with it, as a predicate."""
-
-
 def _names(held: Any) -> Names:
-    if not isinstance(held, dict):
-        raise _Wrong("is no JSON object")
-    if held.get("format") != _FORMAT:
-        raise _Wrong(f"has format {_said(held.get('format'))}, not {_FORMAT}")
+    held = of_format(held, _FORMAT)
     suffix, listed, edition = held.get("suffix", ""), held.get("names", {}), held.get("edition", 0)
     if not isinstance(suffix, str) or (
         suffix and (len(suffix) > MAX_SUFFIX or not is_host_name(suffix))
     ):
-        raise _Wrong(f"has suffix {_said(suffix)}, which is no name of a domain")
+        raise Wrong(f"has suffix {said(suffix)}, which is no name of a domain")
     if not isinstance(listed, dict):
-        raise _Wrong("has no names")
+        raise Wrong("has no names")
     for name, host_id in listed.items():
         if not is_host_name(name):
-            raise _Wrong(f"has a name {_said(name)}, which no host may have")
+            raise Wrong(f"has a name {said(name)}, which no host may have")
         if not isinstance(host_id, str) or not HOST_ID.fullmatch(host_id):
-            raise _Wrong(f"has {_said(host_id)} for the name {_said(name)}, which is no host id")
+            raise Wrong(f"has {said(host_id)} for the name {said(name)}, which is no host id")
     if not isinstance(edition, int) or isinstance(edition, bool) or not 0 <= edition < _MAX_EDITION:
-        raise _Wrong(f"has edition {_said(edition)}, which is no number of an edition")
+        raise Wrong(f"has edition {said(edition)}, which is no number of an edition")
     return Names(suffix, listed, edition)
-
-
-def _said(value: object) -> str:
-    """What is nested may be so too deeply to be written again."""
-    if isinstance(value, dict | list):
-        return "an object" if isinstance(value, dict) else "a list"
-    return printable(json_document(value), _SHOWN)
