@@ -139,9 +139,15 @@ def test_a_lane_outlives_every_exception_and_does_not_wait_for_another() -> None
     clock = [0.0]
     worker = Worker(told.put, lambda: clock[0])
     worker.start()
-    release = threading.Event()
+    begun, release = threading.Event(), threading.Event()
+
+    def hang() -> bool:
+        begun.set()
+        return release.wait()
+
     try:
-        worker.submit("identity", release.wait)
+        worker.submit("identity", hang)
+        assert begun.wait(10)  # on a busy machine other threads may get their turn much earlier
         for raised in (ValueError, SystemExit, MemoryError, RecursionError):
 
             def job(raised: type[BaseException] = raised) -> None:
