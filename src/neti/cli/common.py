@@ -52,6 +52,12 @@ def config_option(command: F) -> F:
     return _config(no_color_option(hidden=True)(command))
 
 
+def unknown_member(to: str | None) -> NetiError:
+    return NetiError(
+        f"no member has the id or the address {to}\n→ 'neti fleet' lists them with their addresses"
+    )
+
+
 def refuse_unknown_site(site: str | None, known: Iterable[str]) -> None:
     """A misspelt site has nobody, which looks as if all were well there."""
     names = list(dict.fromkeys(known))

@@ -33,6 +33,7 @@ from neti.cli.fleet_asked import (
     where_option,
 )
 from neti.cli.fleet_fresh import say_anew
+from neti.cli.fleet_leftovers import leftovers
 from neti.cli.fleet_preview import preview
 from neti.cli.fleet_shown import metrics_port, print_fleet, print_skipped, print_used
 from neti.cli.fleet_verify import verify
@@ -327,5 +328,6 @@ def _gate(
         sys.exit(1)
 
 
+fleet.add_command(leftovers)
 fleet.add_command(preview)
 fleet.add_command(verify)

@@ -33,7 +33,7 @@ def real_callers(host_id: str, known: Known) -> Iterator[Finding]:
             light="yellow",
             of=of,
             what=f"so do {counted(len(calls) - SHOWN, 'other', 'others')}",
-            then=(f"→ {command('neti leftovers --fleet --to', host_id)}",),
+            then=(f"→ {command('neti fleet leftovers --to', host_id)}",),
         )
     silent = sorted(
         i

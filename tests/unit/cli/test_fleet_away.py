@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from neti.cli import cli, common, leftovers
+from neti.cli import cli, common
 from neti.errors import NetiError, RegistryUnavailable
 from neti.model.settings import Settings
 
@@ -35,8 +35,7 @@ def _config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             return [MEMBER]
         raise NetiError("of no matter")
 
-    for module in (common, leftovers):
-        monkeypatch.setattr(module, "ask", ask)
+    monkeypatch.setattr(common, "ask", ask)
     monkeypatch.setattr(common, "registry_of", away)
     path = tmp_path / "neti.yml"
     path.write_text(
@@ -62,7 +61,7 @@ def test_a_gate_does_not_pass_on_it(config: Path) -> None:
     assert run(config, "fleet", "--require", "enforced").exit_code == 1
 
 
-@pytest.mark.parametrize("words", [("fleet", "preview"), ("leftovers", "--fleet")])
+@pytest.mark.parametrize("words", [("fleet", "preview"), ("fleet", "leftovers")])
 def test_what_hosts_say_is_not_made_up(config: Path, words: tuple[str, ...]) -> None:
     """Nobody was heard, which is not the same as that nobody says anything."""
     done = run(config, *words)

@@ -2,25 +2,18 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from tests.support.told_fleet import Neti, told_fleet
 
-from neti.cli import cli
 from neti.cli.fleet_preview import _lines
-from neti.model import Member, entry
 from neti.oneshot.fleet_preview import Tier
-from neti.registry import detail
 from neti.registry.detail import Document
-from neti.registry.embedded.registry import EmbeddedRegistry
 from neti.registry.hurts import Hurt, Hurts
 from neti.stage.hurting import Lost
-
-Neti = Callable[..., Result]
 
 
 @pytest.fixture(name="neti")
@@ -33,35 +26,12 @@ def _neti(tmp_path: Path) -> Iterator[Neti]:
         "db-3": Document(hurts=Hurts(ports=1, sources=3, at=(postgres,)), written=now - 3600),
         "web-1": Document(hurts=Hurts(ports=0, sources=0), written=now),
     }
-    (tmp_path / "neti.yml").write_text(
-        f"overlay_subnet: 192.168.0.0/16\nsites: {{here: {{}}}}\nsite: here\n"
-        f"identity: {{id: me, private: 10.0.0.5}}\ntable_files_path: {tmp_path}/state\n"
-        f"registry: embedded:{tmp_path}/registry.db\n"
-    )
-    opened = []
-    for number, (host_id, document) in enumerate(documents.items(), 1):
-        registry = EmbeddedRegistry(tmp_path / "registry.db", session_seconds=600)
-        opened.append(registry)
-        subnet = IPv4Network("192.168.0.0/16")
-        overlay = registry.acquire(host_id, subnet)
-        private = IPv4Address(f"10.0.0.{number}")
-        member = Member(id=host_id, site="here", private=private, public=None, overlay=overlay)
-        tier = host_id.partition("-")[0]
-        said = replace(document, stage="shadow", labels={"tier": tier})
-        registry.register(
-            host_id=host_id,
-            name=entry.encode(member),
-            data=b"",
-            detail=detail.encode(detail.for_members(said)),
-            report=detail.encode(said),
-        )
-
-    def run(*words: str) -> Result:
-        return CliRunner().invoke(cli, ["fleet", *words, "-c", str(tmp_path / "neti.yml")])
-
-    yield run
-    for registry in opened:
-        registry.close()
+    said = {
+        host_id: replace(one, stage="shadow", labels={"tier": host_id.partition("-")[0]})
+        for host_id, one in documents.items()
+    }
+    with told_fleet(tmp_path, said) as neti:
+        yield neti
 
 
 def test_each_tier_has_its_ports_and_one_thing_to_paste(neti: Neti) -> None:

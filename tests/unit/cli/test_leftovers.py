@@ -2,22 +2,16 @@
 
 import json
 import os
-import time
 from collections.abc import Callable
-from ipaddress import IPv4Address
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
 from neti.cli import cli
-from neti.cli import leftovers as cli_leftovers
 from neti.control import client
 from neti.control.client import AgentUnreachable
-from neti.model import Member
-from neti.registry.detail import Document, Left
 
 NOW = 1_000_000.0
 ROW = {
@@ -109,46 +103,3 @@ def test_without_an_agent_it_is_what_is_on_disk(
     done = CliRunner().invoke(cli, ["leftovers", "-c", path])
     assert "what it last wrote to disk" in done.output, done.output
     assert done.exit_code == os.EX_OK
-
-
-def test_the_fleet_adds_up_by_whom_each_member_is_called(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A host that does not say is named: nothing is known of its programs."""
-    last = int(time.time()) - 7300
-    told = {
-        "app-1": Document(left=(Left(to="db-1", port="5432/tcp", calls=214, last=last),)),
-        "app-2": Document(left=(), left_more=3),
-        "app-3": Document(),
-    }
-    db = Member(
-        id="db-2",
-        site="ec2",
-        private=IPv4Address("10.0.0.12"),
-        public=None,
-        overlay=IPv4Address("192.168.0.9"),
-    )
-    members = {**dict.fromkeys(told, db), "db-2": db}
-    documents = {**told, "db-2": Document(left=())}
-    seen = SimpleNamespace(
-        unanswered=None, told=documents, members=members, leases={}, in_part=False
-    )
-    monkeypatch.setattr(cli_leftovers, "fleet_seen", lambda _: seen)
-    assert run("--fleet").output.splitlines() == [
-        "db-1 is called by its real address",
-        "  from app-1, 5432/tcp: 214 connections, last 2 h ago",
-        "More than they have room to say is called from: app-2 (3 more)",
-        "→ 'neti leftovers' there",
-        "1 host does not say: app-3",
-    ]
-    assert (
-        "No host says that it calls a real address of db-2" in run("--fleet", "--to", "db-2").output
-    )
-    seen.in_part = True
-    assert run("--fleet").output.splitlines()[-2:] == [
-        "What reports say is for operators only",
-        "→ an operator's certificate in registry_tls",
-    ]
-    shown = json.loads(run("--fleet", "--json").output)
-    assert shown["silent"] == ["app-3"]
-    assert shown["calls"][0]["from"] == "app-1"
