@@ -30,6 +30,7 @@ MOST: Final = 400
 MOST_LOGGED: Final = 4096
 MOST_IN_A_LABEL: Final = 200
 MOST_IN_A_LINE: Final = 1024
+_MOST_LAID_OUT: Final = 100  # entries of a list
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
 # Names that mean this machine, or that resolvers read as an address. A host with such a name would
@@ -102,8 +103,9 @@ def _compact(value: object) -> str:
 
 
 def _laid_out(value: Any, step: str, line: str = "\n") -> str:
-    """As ``json.dumps`` with ``indent``, in half the time: that has no encoder in C. Raises
-    ValueError where it does."""
+    """As ``json.dumps`` with ``indent``, in half the time: that has no encoder in C. Of a long list
+    each entry stands on one line, for grep, and takes a tenth of the time. Raises ValueError where
+    ``json.dumps`` does."""
     kind, deeper = type(value), line + step
     if kind is str:
         return encode_basestring_ascii(value)
@@ -117,6 +119,8 @@ def _laid_out(value: Any, step: str, line: str = "\n") -> str:
             for key, held in value.items()
         ]
         return f"{{{deeper}{f',{deeper}'.join(each)}{line}}}"
+    if kind is list and len(value) > _MOST_LAID_OUT:
+        return f"[{deeper}{f',{deeper}'.join(map(_compact, value))}{line}]"
     if kind is list and value:
         return f"[{deeper}{f',{deeper}'.join([_laid_out(e, step, deeper) for e in value])}{line}]"
     if kind is list or (kind is dict and not value):
