@@ -22,6 +22,7 @@ from neti.dataplane.forwarding import Forwarding
 from neti.dataplane.interfaces import DEFAULT_LOCAL_PORTS, Interface
 from neti.dataplane.memory import MemoryDataplane
 from neti.dataplane.reconciler import Reconciler
+from neti.dataplane.tracked_entry import is_open
 from neti.dataplane.wireguard.keys import new_key
 from neti.dataplane.wireguard.memory import MemoryTunnel
 from neti.errors import ConfigError
@@ -120,7 +121,7 @@ class FakeConnections:
         ]
 
     def opened_by(self, sources: Collection[bytes]) -> list[Tracked]:
-        return [one for one in self.tracked if one.source.packed in sources]
+        return [one for one in self.tracked if one.source.packed in sources and is_open(one)]
 
     def end_those(self, which: Callable[[Tracked], bool]) -> int:
         before = len(self.tracked)

@@ -77,14 +77,7 @@ class Calling:
         return {address: tuple(ids) for address, ids in found.items()}
 
     def _open(self, whose: dict[bytes, tuple[str, ...]]) -> list[Tracked]:
-        """Connections with a state, as nobody knows of others when they end. Raises
-        DataplaneError."""
+        """Raises DataplaneError."""
         verify_port = self._core.settings.verify_port
-        return [
-            one
-            for one in self._core.out.connections.opened_by(whose)
-            if not one.passing and one.protocol in _STATEFUL and one.port != verify_port
-        ]
-
-
-_STATEFUL: Final = frozenset({6, 132, 33})
+        found = self._core.out.connections.opened_by(whose)
+        return [one for one in found if one.port != verify_port]

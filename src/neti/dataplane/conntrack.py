@@ -1,23 +1,32 @@
-"""Tracked connections of a few addresses: who still has any, and ending them (ctnetlink).
+"""Tracked connections: who still has any, and ending them (ctnetlink).
 
-Needed only when members change. A connection keeps the translation that it began with, so old UDP
-sockets would go to the old address for ever; and a removed source must be remembered as long as it
-has connections. Constants: linux/netfilter/nfnetlink_conntrack.h. Since 5.8 the kernel filters the
-dump itself (CTA_FILTER). An older one returns everything, so the answer is filtered again here.
+A connection keeps the translation that it began with, so old UDP sockets would go to the old
+address for ever; and a removed source must be remembered as long as it has connections. Since 5.8
+the kernel filters a dump by one address (CTA_FILTER). An older one returns everything, so the
+answer is filtered again here.
+
+Must never do: take apart what does not matter (see ``tracked_entry``).
 """
 
 import errno
 import struct
 from collections.abc import Callable, Container, Iterable, Iterator
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv4Network
 from typing import Final
 
-from neti.dataplane.netlink import (
-    NETLINK_NETFILTER,
-    NetlinkSocket,
-    attribute,
-    attributes,
-    nested,
+from neti.dataplane.netlink import NETLINK_NETFILTER, NetlinkSocket, attribute, nested
+from neti.dataplane.tracked_entry import (
+    IP_V4_DST,
+    TUPLE_IP,
+    TUPLE_ORIG,
+    answered,
+    answers,
+    ends,
+    is_open,
+    may_be_open,
+    may_go_on,
+    naming,
+    tracked,
 )
 from neti.model import IPAddress
 from neti.stage.in_the_clear import Tracked
@@ -25,40 +34,14 @@ from neti.stage.in_the_clear import Tracked
 _CT_GET: Final = (1 << 8) | 1
 _CT_DELETE: Final = (1 << 8) | 2
 _CT_GET_STATS: Final = (1 << 8) | 5
-_TUPLE_ORIG: Final = 1
-_TUPLE_REPLY: Final = 2
-_STATUS: Final = 3
-_SEEN_REPLY: Final = 1 << 1
-_TUPLE_IP: Final = 1
-_TUPLE_PROTO: Final = 2
-_PROTO_NUMBER, _PROTO_SOURCE_PORT, _PROTO_PORT = 1, 2, 3
-_PROTOINFO: Final = 4
-_PROTOINFO_TCP: Final = 1
-_TCP_STATE: Final = 1
-_ESTABLISHED: Final = 3
-_LAST_ACK: Final = 6  # and after it time-wait and closed
-_IP_V4_SRC: Final = 1
-_IP_V4_DST: Final = 2
-_IP_V6_SRC: Final = 3
-_IP_V6_DST: Final = 4
-_ID: Final = 12
-_ZONE: Final = 18
 _FILTER: Final = 25
 _FILTER_ORIG_FLAGS: Final = 1
 _FILTER_REPLY_FLAGS: Final = 2
 _FILTER_IP_DST: Final = 1 << 1
 _GENERIC_ANY: Final = struct.pack("=BBH", 0, 0, 0)  # AF_UNSPEC, version 0, resource 0
 _GENERIC_INET: Final = struct.pack("=BBH", 2, 0, 0)
-# How every kernel so far begins its account of a connection: original tuple, its addresses, source,
-# destination. If the headers are these, a connection that does not matter is skipped without
-# parsing.
-_HEADERS_AT: Final = struct.Struct("=12xHH4xHH")
-_V4_FIRST: Final = (8, _IP_V4_SRC, 8, _IP_V4_DST)
-_V4_SRC_AT: Final = slice(16, 20)
-_V4_DST_AT: Final = slice(24, 28)
 # Above so many addresses one pass over the whole table is cheaper than one pass each.
 _SEPARATE_DUMPS: Final = 4
-
 
 # Whether a connection may stay as it is: where it was opened to, where its answers come from, and
 # whether there was any.
@@ -80,11 +63,15 @@ class Conntrack:
         """Delete tracked connections that were opened to these addresses, but for those that may go
         on. Returns how many."""
         wanted = {address.packed for address in destinations}
+
+        def leads_there(message: bytes, start: int, end: int) -> bool:
+            return ends(message, start, end)[1] in wanted
+
         found = [
             body
             for payload in _requests(wanted)
-            for body in self._socket.dump(_CT_GET, payload)
-            if _endpoint(body, _IP_V4_DST) in wanted and not _may_go_on(body, goes_on)
+            for body in self._socket.dump_some(_CT_GET, payload, leads_there)
+            if not _may_go_on(body, goes_on)
         ]
         self._delete(found)
         return len(found)
@@ -97,15 +84,18 @@ class Conntrack:
     ) -> int:
         """Delete connections to addresses of ``overlay`` that do not go where ``leads`` says now,
         but for those that may go on. Returns how many."""
+        first, mask = int(overlay.network_address), int(overlay.netmask)
+
+        def inside(message: bytes, start: int, end: int) -> bool:
+            to = ends(message, start, end)[1]
+            return len(to) == 4 and int.from_bytes(to) & mask == first
+
         found = []
-        for body in self._socket.dump(_CT_GET, _GENERIC_INET):
-            to = _destination_inside(body, overlay)
-            if to is not None:
-                answers = _endpoint(body, _IP_V4_SRC, _TUPLE_REPLY)
-                now = leads(to)
-                stale = now is None or answers != now.packed
-                if stale and not _may_go_on(body, goes_on):
-                    found.append(body)
+        for body in self._socket.dump_some(_CT_GET, _GENERIC_INET, inside):
+            now = leads(IPv4Address(ends(body, 0, len(body))[1]))
+            stale = now is None or answers(body, 0, len(body)) != now.packed
+            if stale and not _may_go_on(body, goes_on):
+                found.append(body)
         self._delete(found)
         return len(found)
 
@@ -113,45 +103,45 @@ class Conntrack:
         """Those of ``sources`` that have tracked connections with this host, whoever opened
         them."""
         wanted = {address.packed: address for address in sources}
-        six = any(isinstance(address, IPv6Address) for address in wanted.values())
-        alive: set[IPAddress] = set()
-        for body in self._socket.dump(_CT_GET, _GENERIC_ANY if six else _GENERIC_INET):
-            for end in (_IP_V4_SRC, _IP_V4_DST, _IP_V6_SRC, _IP_V6_DST):
-                address = wanted.get(_endpoint(body, end) or b"")
-                if address is not None:
-                    alive.add(address)
-        return alive
+        alive: set[bytes] = set()
+
+        def note(message: bytes, start: int, end: int) -> bool:
+            alive.update(ends(message, start, end))
+            return False
+
+        six = any(len(packed) == 16 for packed in wanted)
+        for _ in self._socket.dump_some(_CT_GET, _GENERIC_ANY if six else _GENERIC_INET, note):
+            pass
+        return {wanted[packed] for packed in alive & wanted.keys()}
 
     def ending_in(self, addresses: Container[bytes]) -> list[Tracked]:
         """Connections that go on, and of which one of these addresses, packed, is an end."""
-        found = []
-        for body in self._socket.dump(_CT_GET, _GENERIC_ANY):
-            one = _tracked(body)
-            if one is not None and any(
-                address.packed in addresses for address in (one.answers, one.to, one.source)
-            ):
-                found.append(one)
-        return found
+
+        def is_theirs(message: bytes, start: int, end: int) -> bool:
+            source, to = ends(message, start, end)
+            theirs = source in addresses or to in addresses
+            theirs = theirs or answers(message, start, end) in addresses
+            return theirs and may_go_on(message, start, end)
+
+        found = map(tracked, self._socket.dump_some(_CT_GET, _GENERIC_ANY, is_theirs))
+        return [one for one in found if one is not None]
 
     def opened_by(self, sources: Container[bytes]) -> list[Tracked]:
-        """Connections that go on, and that were opened from one of these addresses, packed. Others
-        are passed over without being parsed: the table may hold hundreds of thousands."""
-        found = []
-        for body in self._socket.dump(_CT_GET, _GENERIC_ANY):
-            if len(body) >= _V4_DST_AT.stop and _HEADERS_AT.unpack_from(body) == _V4_FIRST:
-                source: bytes | None = bytes(body[_V4_SRC_AT])
-            else:
-                source = _endpoint(body, _IP_V4_SRC) or _endpoint(body, _IP_V6_SRC)
-            if source in sources and (one := _tracked(body)) is not None:
-                found.append(one)
-        return found
+        """Connections that are open, and that were opened from one of these addresses, packed: of
+        protocols whose connections end, because nobody knows of others when they do."""
+
+        def is_theirs(message: bytes, start: int, end: int) -> bool:
+            return ends(message, start, end)[0] in sources and may_be_open(message, start, end)
+
+        found = map(tracked, self._socket.dump_some(_CT_GET, _GENERIC_ANY, is_theirs))
+        return [one for one in found if one is not None and is_open(one)]
 
     def end_those(self, which: Callable[[Tracked], bool]) -> int:
         """Delete connections that go on, of either family. Returns how many."""
         found = [
             body
-            for body in self._socket.dump(_CT_GET, _GENERIC_ANY)
-            if (one := _tracked(body)) is not None and which(one)
+            for body in self._socket.dump_some(_CT_GET, _GENERIC_ANY, may_go_on)
+            if (one := tracked(body)) is not None and which(one)
         ]
         self._delete(found)
         return len(found)
@@ -161,7 +151,7 @@ class Conntrack:
             of_family = struct.pack("=BBH", body[0], 0, 0)
             # It may have ended by itself since it was listed.
             self._socket.request(
-                _CT_DELETE, of_family + _naming(body), ignore=frozenset({errno.ENOENT})
+                _CT_DELETE, of_family + naming(body), ignore=frozenset({errno.ENOENT})
             )
 
 
@@ -176,44 +166,13 @@ def load_tracking() -> None:
 
 
 def _may_go_on(body: bytes, goes_on: GoesOn | None) -> bool:
-    to = _endpoint(body, _IP_V4_DST)
-    if goes_on is None or to is None:
+    if goes_on is None:
         return False
-    answers = _endpoint(body, _IP_V4_SRC, _TUPLE_REPLY)
-    status = next((v for k, v in attributes(body[len(_GENERIC_INET) :]) if k == _STATUS), b"")
+    there = answers(body, 0, len(body))
     return goes_on(
-        IPv4Address(to),
-        IPv4Address(answers) if answers is not None else None,
-        bool(int.from_bytes(status) & _SEEN_REPLY),
-    )
-
-
-def _tracked(body: bytes) -> Tracked | None:
-    """None: it is over, or is not understood."""
-    held = dict(attributes(body[len(_GENERIC_INET) :]))
-    opened, answered = (
-        dict(attributes(held.get(kind, b""))) for kind in (_TUPLE_ORIG, _TUPLE_REPLY)
-    )
-    ends = [
-        address
-        for one in (opened, answered)
-        for kind, address in attributes(one.get(_TUPLE_IP, b""))
-        if kind in (_IP_V4_SRC, _IP_V4_DST, _IP_V6_SRC, _IP_V6_DST)
-    ]
-    proto = dict(attributes(opened.get(_TUPLE_PROTO, b"")))
-    tcp = dict(attributes(dict(attributes(held.get(_PROTOINFO, b""))).get(_PROTOINFO_TCP, b"")))
-    state = int.from_bytes(tcp.get(_TCP_STATE, b""))
-    if len(ends) != 4 or state >= _LAST_ACK:
-        return None
-    source, to, answers, _ = map(ip_address, ends)
-    return Tracked(
-        protocol=int.from_bytes(proto.get(_PROTO_NUMBER, b"")),
-        source=source,
-        to=to,
-        answers=answers,
-        source_port=int.from_bytes(proto.get(_PROTO_SOURCE_PORT, b"")),
-        port=int.from_bytes(proto.get(_PROTO_PORT, b"")),
-        passing=state not in (0, _ESTABLISHED),
+        IPv4Address(ends(body, 0, len(body))[1]),
+        IPv4Address(there) if len(there) == 4 else None,
+        answered(body),
     )
 
 
@@ -227,38 +186,5 @@ def _requests(destinations: set[bytes]) -> Iterator[bytes]:
         attribute(_FILTER_REPLY_FLAGS, struct.pack("=I", 0)),
     )
     for destination in destinations:
-        address = nested(_TUPLE_IP, attribute(_IP_V4_DST, destination))
-        yield _GENERIC_INET + nested(_TUPLE_ORIG, address) + flags
-
-
-def _destination_inside(body: bytes, network: IPv4Network) -> IPv4Address | None:
-    """Where the connection was opened to, if that is in the network."""
-    if len(body) >= _V4_DST_AT.stop:
-        lengths_and_kinds = _HEADERS_AT.unpack_from(body)
-        if lengths_and_kinds == _V4_FIRST:
-            address = int.from_bytes(body[_V4_DST_AT])
-            if address & int(network.netmask) != int(network.network_address):
-                return None
-    packed = _endpoint(body, _IP_V4_DST)
-    to = IPv4Address(packed) if packed is not None else None
-    return to if to is not None and to in network else None
-
-
-def _endpoint(body: bytes, end: int, direction: int = _TUPLE_ORIG) -> bytes | None:
-    """An address of the connection: as it was opened, or as the answers come."""
-    for kind, value in attributes(body[len(_GENERIC_INET) :]):
-        if kind == direction:
-            for part, inner in attributes(value):
-                if part == _TUPLE_IP:
-                    return dict(attributes(inner)).get(end)
-    return None
-
-
-def _naming(body: bytes) -> bytes:
-    """What names this connection, and not one that has taken its place."""
-    held = dict(attributes(body[len(_GENERIC_INET) :]))
-    names = nested(_TUPLE_ORIG, held[_TUPLE_ORIG])
-    for kind in (_ID, _ZONE):
-        if kind in held:
-            names += attribute(kind, held[kind])
-    return names
+        address = nested(TUPLE_IP, attribute(IP_V4_DST, destination))
+        yield _GENERIC_INET + nested(TUPLE_ORIG, address) + flags

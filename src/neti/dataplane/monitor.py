@@ -201,7 +201,7 @@ def _matters(overlay: IPv4Network | None) -> Callable[[bytes], bool]:
             if overlay is None or kind not in _ROUTE_EVENTS or len(payload) < _RTMSG_BYTES:
                 return True
             near = of4 if payload[0] == rtnetlink.IPV4 else of6
-            if near(payload, 0):
+            if near(payload, 0, len(payload)):
                 return True
         return False
 

@@ -167,12 +167,12 @@ class NetlinkSocket:
         self,
         kind: int,
         payload: bytes,
-        wanted: Callable[[bytes, int], bool],
+        wanted: Callable[[bytes, int, int], bool],
         *,
         ignore: frozenset[int] = frozenset(),
     ) -> Iterator[bytes]:
         """As ``dump``, for lists so long that copying each message out of its datagram would be the
-        main cost. ``wanted`` gets a datagram, and where in it a payload begins."""
+        main cost. ``wanted`` gets a datagram, and where in it a payload begins and ends."""
         self._send(kind, NLM_F_REQUEST | NLM_F_DUMP, payload)
         unpack, asked = _HEADER.unpack_from, self._sequence
         while True:
@@ -189,8 +189,9 @@ class NetlinkSocket:
                     if length >= HEADER_BYTES + 4:
                         _raise_for(datagram[start : start + 4], ignore)
                     return
-                if wanted(datagram, start):
-                    yield datagram[start : start + length - HEADER_BYTES]
+                stop = start + length - HEADER_BYTES
+                if wanted(datagram, start, stop):
+                    yield datagram[start:stop]
 
     def listed(
         self, kind: int, payload: bytes, *, ignore: frozenset[int] = frozenset()

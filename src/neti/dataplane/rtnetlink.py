@@ -103,7 +103,7 @@ class KernelRoute:
         return IPv4Network((int.from_bytes(self.destination or bytes(4), "big"), self.prefix))
 
 
-Wanted = Callable[[bytes, int], bool]  # whether a route is worth taking apart
+Wanted = Callable[[bytes, int, int], bool]  # whether a route is worth taking apart
 
 
 @contextmanager
@@ -271,7 +271,7 @@ def near_or_default(overlay: IPv4Network | None) -> Wanted:
     heads = [bits >> shift for shift in shifts]
     number = struct.Struct(">I").unpack_from
 
-    def wanted(datagram: bytes, start: int) -> bool:
+    def wanted(datagram: bytes, start: int, _end: int) -> bool:
         prefix = datagram[start + 1]
         if prefix:
             if overlay is None or prefix > 32:
