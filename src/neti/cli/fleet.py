@@ -41,6 +41,7 @@ from neti.cli.menu import Group
 from neti.cli.naming import name_option, note_contests, note_withheld, pinned_names
 from neti.cli.output import explain, print_json, say
 from neti.cli.watching import again, refuse_where_nobody_watches, watch_option
+from neti.errors import NetiError
 from neti.fleet import attendance, listing
 from neti.fleet.attendance import Required
 from neti.fleet.listing import Row
@@ -214,7 +215,10 @@ def fleet(
         print_used(used_up, style == "json")
         return
     if skipped:
-        print_skipped(fleet_seen(settings), style == "json")
+        seen = fleet_seen(settings)
+        if seen.unanswered is not None:
+            raise NetiError("no agent tells which entries it does not believe: ask again later")
+        print_skipped(seen, style == "json")
         return
     if fresh:
         say_anew(settings)

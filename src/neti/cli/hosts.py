@@ -3,6 +3,7 @@
 Must never do: write a hosts file from what is not the registry's own word, or leave half of one.
 """
 
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from ipaddress import IPv4Address, ip_address
 from pathlib import Path
@@ -11,7 +12,13 @@ from typing import Any, Final
 import click
 
 from neti.agent.verify import THROUGH
-from neti.cli.common import config_option, fleet_seen, json_option, settings_in_force
+from neti.cli.common import (
+    ONLY_AS_THE_AGENT_KNEW,
+    config_option,
+    fleet_seen,
+    json_option,
+    settings_in_force,
+)
 from neti.cli.ending import if_interrupted
 from neti.cli.fleet_shown import note_left_out
 from neti.cli.naming import name_option, note_contests, note_withheld, pinned_names
@@ -125,7 +132,9 @@ def hosts(
         )
     else:
         _report(write, rewrite(write, lines), f"{counted(len(lines), 'line')} from Neti")
-    if not given.suffix and seen.unanswered is None and write is None:
+    if seen.unanswered is not None:
+        sys.exit(ONLY_AS_THE_AGENT_KNEW)
+    if not given.suffix and write is None:
         explain(_NO_SUFFIX)
 
 

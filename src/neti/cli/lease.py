@@ -1,5 +1,6 @@
 """``neti lease``: which host holds which overlay address."""
 
+import sys
 import time
 from collections.abc import Sequence
 from ipaddress import IPv4Address
@@ -9,6 +10,7 @@ import click
 
 from neti.cli.asking import ask, waiting
 from neti.cli.common import (
+    ONLY_AS_THE_AGENT_KNEW,
     REGISTRY_SECONDS,
     THE_REGISTRY,
     config_option,
@@ -50,7 +52,8 @@ lease.add_command(move)
 def list_leases(config: Path, as_json: bool) -> None:
     """List every lease, by overlay address.
 
-    If the registry does not answer, this host's agent is asked for the addresses of the members.
+    If the registry does not answer, this host's agent is asked for the addresses of the members:
+    exit code 3.
     """
     settings = settings_in_force(config)
     with waiting(REGISTRY_SECONDS, "this host's agent is asked instead", who=THE_REGISTRY):
@@ -63,10 +66,11 @@ def list_leases(config: Path, as_json: bool) -> None:
         )
     if as_json:
         print_json([{"overlay": str(overlay), "id": host_id} for overlay, host_id in held])
-        return
-    for overlay, host_id in held:
-        say(f"{overlay!s:<15}  {host_id}")
-    say(counted(len(held), "lease"))
+    else:
+        say(*(f"{overlay!s:<15}  {host_id}" for overlay, host_id in held))
+        say(counted(len(held), "lease"))
+    if unanswered is not None:
+        sys.exit(ONLY_AS_THE_AGENT_KNEW)
 
 
 @lease.command()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from neti.cli import cli, common
+from neti.cli import cli, common, lease
 from neti.errors import NetiError, RegistryUnavailable
 from neti.model.settings import Settings
 
@@ -35,8 +35,9 @@ def _config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             return [MEMBER]
         raise NetiError("of no matter")
 
-    monkeypatch.setattr(common, "ask", ask)
-    monkeypatch.setattr(common, "registry_of", away)
+    for module in (common, lease):
+        monkeypatch.setattr(module, "ask", ask)
+        monkeypatch.setattr(module, "registry_of", away)
     path = tmp_path / "neti.yml"
     path.write_text(
         "overlay_subnet: 192.168.0.0/16\nsites: {here: {}}\nsite: here\n"
@@ -55,6 +56,22 @@ def test_a_list_that_is_the_agents_has_an_exit_code_of_its_own(config: Path) -> 
     assert [row["id"] for row in json.loads(done.stdout)["members"]] == ["a"]
     assert done.exit_code == 3
     assert "what this host's agent knew last" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"), [(("hosts",), "192.168.0.9\ta\n"), (("lease", "list"), "1 lease\n")]
+)
+def test_so_have_addresses_alone(config: Path, words: tuple[str, ...], shown: str) -> None:
+    done = run(config, *words)
+    assert done.stdout.endswith(shown), done.stdout
+    assert done.exit_code == 3
+    assert "what this host's agent knew last" in done.stderr
+
+
+def test_what_no_agent_tells_is_not_none(config: Path) -> None:
+    done = run(config, "fleet", "--skipped")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "no agent tells which entries" in done.stderr
 
 
 def test_a_gate_does_not_pass_on_it(config: Path) -> None:
