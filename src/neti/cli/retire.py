@@ -16,7 +16,7 @@ from neti.fleet.attendance import moment
 from neti.host import caller
 from neti.model.settings import Settings
 from neti.oneshot import retiring
-from neti.oneshot.grouping import heirs
+from neti.oneshot.grouping import having_line, heirs, named_in
 from neti.oneshot.readiness import id_of
 from neti.oneshot.registered import Seen, registered_of
 from neti.registry import OperatorRegistry
@@ -189,13 +189,20 @@ def _retire(
             rows = {i: _would(retired=i in known, registered=i in there) for i in going}
         else:
             rows = _take_out(settings, registry, going, asked) if going else {}
+        grouped = named_in(registry, rows, time.time())
     if as_json:
-        told = [{"id": i, "state": said} for i, said in rows.items()]
+        told = [
+            {"id": i, "state": said, "still_in": None if grouped is None else grouped.get(i, ())}
+            for i, said in rows.items()
+        ]
         print_json({"hosts": told, "not_drained": refused, "dry_run": asked.dry_run})
     else:
         say(*(f"{i}: {said}" for i, said in rows.items()))
         if rows and not asked.release_leases and not asked.dry_run:
             say("→ neti lease release ID, or neti lease gc, once a machine is gone for good")
+        for host_id, groups in (grouped or {}).items():
+            say(having_line(groups, host_id))
+            say(*(f"→ {command('neti group remove', one, host_id)}" for one in groups))
     if refused:
         explain(f"left alone: {some(refused)}\n→ --anyway, if they are to go all the same")
     stays = any(said.startswith("STILL") for said in rows.values())

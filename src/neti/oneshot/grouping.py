@@ -106,6 +106,22 @@ def left_behind(registry: OperatorRegistry, old: str, new: str, now: float) -> t
     return without(groups, old, new, registered.site_of(registry, new), now)
 
 
+def named_in(
+    registry: OperatorRegistry, ids: Collection[str], now: float
+) -> dict[str, tuple[str, ...]] | None:
+    """By id the groups with a line for it, of those that have any; None: that cannot be read.
+    ``now``: Unix seconds."""
+    try:
+        groups = decode(registry.setting("groups"))
+    except GroupsUnreadable:
+        return None
+    return _naming(groups, ids, now)
+
+
+def _naming(groups: Groups, ids: Collection[str], now: float) -> dict[str, tuple[str, ...]]:
+    return {host_id: held for host_id in ids if (held := groups.naming(host_id, now))}
+
+
 @dataclass(frozen=True, slots=True)
 class Heirs:
     """Who would be in an id's groups once its lease is released. ``groups``: by id, those that name
@@ -150,9 +166,7 @@ class Heirs:
             return [f"whether a group has a line for {host_id} is not known: {self.unread}"]
         if not groups:
             return []
-        said = (
-            f"{_having(groups)} a line for {host_id}: whoever registers under that id is in there"
-        )
+        said = f"{having_line(groups, host_id)}: whoever registers under that id is in there"
         return [said, *_out_of(host_id, groups)]
 
 
@@ -168,8 +182,7 @@ def heirs(
         groups = decode(registry.setting("groups"))
     except GroupsUnreadable as error:
         return Heirs({}, by_certificate, str(error))  # agents may follow the last that they could
-    named = {host_id: groups.naming(host_id, now) for host_id in ids}
-    return Heirs({host_id: held for host_id, held in named.items() if held}, by_certificate)
+    return Heirs(_naming(groups, ids, now), by_certificate)
 
 
 def heirs_of_moved(settings: Settings, registry: OperatorRegistry, old: str, now: float) -> Heirs:
@@ -178,6 +191,10 @@ def heirs_of_moved(settings: Settings, registry: OperatorRegistry, old: str, now
     if _stays_owned(registry, old):
         return Heirs({}, settings.registry_tls is not None)
     return heirs(settings, registry, [old], now)
+
+
+def having_line(groups: Collection[str], host_id: str) -> str:
+    return f"{_having(groups)} a line for {host_id}"
 
 
 def _having(groups: Collection[str]) -> str:

@@ -109,7 +109,7 @@ def test_a_host_whose_agent_does_not_follow_is_named(
     again = run(tmp_path, "retire", "web-1", "--yes", "--json")
     assert again.exit_code == 0, again.output
     (row,) = json.loads(again.stdout)["hosts"]
-    assert row == {"id": "web-1", "state": "was not registered; it is retired"}
+    assert row == {"id": "web-1", "state": "was not registered; it is retired", "still_in": []}
 
 
 def test_leases_are_given_up_when_that_is_said(registry: EmbeddedRegistry, tmp_path: Path) -> None:
@@ -121,6 +121,22 @@ def test_leases_are_given_up_when_that_is_said(registry: EmbeddedRegistry, tmp_p
     assert f"{overlay} is free" in done.stdout
     assert registry.lease_of("db-1") is None
     assert retired(registry) == {"db-1"}
+
+
+def test_groups_that_name_a_retired_host_are_told(
+    registry: EmbeddedRegistry, tmp_path: Path
+) -> None:
+    for group in ("app", "monitoring"):
+        assert run(tmp_path, "group", "set", group, "web-1").exit_code == 0
+    done = run(tmp_path, "retire", "web-1", "--yes", "--wait", "0s")
+    assert done.stdout.splitlines()[-3:] == [
+        "groups app, monitoring have a line for web-1",
+        "→ neti group remove app web-1",
+        "→ neti group remove monitoring web-1",
+    ]
+    registry.change_setting("groups", b"?")
+    again = run(tmp_path, "retire", "web-1", "--yes", "--wait", "0s", "--json")
+    assert json.loads(again.stdout)["hosts"][0]["still_in"] is None
 
 
 def test_they_are_listed_and_let_in_again(registry: EmbeddedRegistry, tmp_path: Path) -> None:
