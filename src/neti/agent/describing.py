@@ -27,6 +27,9 @@ _MOST_WORDS: Final = 4  # changes that may be written one after another
 _WORD_EVERY: Final = 60.0  # seconds until there is another one
 _NOTHING_HEARD: Final = b"?"  # no word of operators: those are numbers
 _SPREAD: Final = 0.001  # seconds for each member: a change that all have is not written at once
+# Seconds for each member between two writings because of another call by a real address: a fleet
+# of which every host finds one after the other writes 27 times a second.
+_LEFT_SPREAD: Final = 0.0375
 
 
 class Describing:
@@ -44,6 +47,7 @@ class Describing:
         self._asked: bytes | None = _NOTHING_HEARD
         self._config: tuple[bytes, int] | None = None
         self._left: tuple[tuple[Left, ...] | None, int] = None, 0
+        self._left_again = 0.0  # from when on another call is a reason to write
         self._calls: CallsSeen | None = None
         self.calls: Callable[[], CallsSeen | None] = lambda: None
         self.hurts: Callable[[], Hurts | None] = lambda: None
@@ -81,7 +85,8 @@ class Describing:
         """What is not looked at for each writing; and writes it."""
         if self._writable():
             self._anew = self._within(*_ANEW)
-            self._hurts, self._left = self.hurts(), self.left()
+            self._hurts = self.hurts()
+            self._look_at_left()
             self._calls, self._left_since = self.calls(), self.left_since()
             self.describe()
 
@@ -132,13 +137,14 @@ class Describing:
         core.soon("describe", _EVERY)
         if now >= self._anew:
             self._count_anew()
-        elif not self._differs():
+        elif not self._differs() and not self._newly_left():
             self._due = None
         elif self._due is None:
             self._due = now + core.out.chance(int(self._members() * _SPREAD * 1000) + 1) / 1000
         if self._due is not None and now < self._due:
             core.timers.at("describe", self._due)
         elif self._due is not None and self._has_a_word(now):
+            self._look_at_left()
             self.describe()
         if now < self._anew:
             core.timers.at("describe", self._anew)
@@ -148,6 +154,18 @@ class Describing:
 
     def _differs(self) -> bool:
         return self._told is None or _lasting(self._told) != _lasting(self._said())
+
+    def _newly_left(self) -> bool:
+        """Whether a program here calls a member by a real address, and the report does not name
+        it."""
+        if self._core.now() < self._left_again:
+            return False
+        named = {(one.to, one.port) for one in self._left[0] or ()}
+        return any((one.to, one.port) not in named for one in self.left()[0] or ())
+
+    def _look_at_left(self) -> None:
+        self._left = self.left()
+        self._left_again = self._core.now() + self._members() * _LEFT_SPREAD
 
     def _has_a_word(self, now: float) -> bool:
         earned = (now - self._counted) / _WORD_EVERY

@@ -15,6 +15,7 @@ from neti import durable, files, log
 from neti.agent.core import Core
 from neti.agent.preview import seen_here, whose
 from neti.agent.record_file import put_newer_aside
+from neti.agent.shadow_log import ELEMENTS_A_SECOND
 from neti.clock import SteadyClock
 from neti.control.server import Request
 from neti.dataplane.reconciler import Reconciler
@@ -36,7 +37,7 @@ from neti.state.records import FORMAT, is_newer
 FILE: Final = "leftovers.json"
 _AT_MOST: Final = 8 << 20
 _WRITE_EVERY: Final = 60.0
-EVERY: Final = 30.0  # seconds from one look to the next
+_EVERY: Final = 10.0  # seconds from one look to the next, at least
 
 _MOST_NOBODYS: Final = 16_384
 
@@ -65,6 +66,7 @@ class LeftoverLog:
         self._groups = ControlGroups()
         self.fault: str | None = None
         self.missed = 0
+        self._elements = 0
         self.account, self.faults = read(folder, machine, steady, boot)
         for sentence in self.faults:
             log.warning("state_fault", what=sentence)
@@ -82,7 +84,13 @@ class LeftoverLog:
             self.fault = str(error)
             return
         self.fault = None
+        self._elements = len(calls)
         self.account.take(calls, self.steady.now(), whose=self._whose, named=self._groups.named)
+
+    @property
+    def pause(self) -> float:
+        """Seconds until the next look is due."""
+        return max(_EVERY, self._elements / ELEMENTS_A_SECOND)
 
     def latest(self) -> tuple[tuple[Left, ...], int]:
         """Of each member and port that is called from here, the latest first: as many as a document

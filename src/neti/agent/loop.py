@@ -402,7 +402,7 @@ class Agent:
 
     def _look_at_leftovers(self) -> None:
         self.core.disk.keep(leftover_log.FILE, self.leftovers.tick)
-        self.core.soon("leftovers", leftover_log.EVERY)
+        self.core.soon("leftovers", self.leftovers.pause)
 
     def _settle_fleet(self) -> None:
         core = self.core

@@ -32,7 +32,7 @@ _ACCEPTED: Final = "accepted.json"
 _SMALL: Final = 1 << 20
 _SAMPLE_EVERY: Final = 30.0
 # A full set takes 0.1 s to read and merge; this many elements a second keep that below 0.1 %.
-_ELEMENTS_A_SECOND: Final = 250
+ELEMENTS_A_SECOND: Final = 250
 
 
 class ShadowLog:
@@ -90,7 +90,7 @@ class ShadowLog:
     @property
     def pause(self) -> float:
         """Seconds until the next look is due."""
-        return max(_SAMPLE_EVERY, self._elements / _ELEMENTS_A_SECOND)
+        return max(_SAMPLE_EVERY, self._elements / ELEMENTS_A_SECOND)
 
     def sample(self) -> None:
         """Merge what the kernel holds now."""

@@ -48,9 +48,9 @@ def leftovers(
     """Show which hosts still call members by real addresses.
 
     For each member that is called so: from which hosts, on which port, how often and when last.
-    Each host names the twelve members and ports that were called last from it, as it last wrote
-    them, within ten minutes; 'neti leftovers' there says which program it is. A host that does not
-    say is named. --site and --where choose the hosts that call. For operators.
+    Each host names the twelve members and ports that were called last from it: a new one soon,
+    counts and times within ten minutes. 'neti leftovers' there says which program it is. A host
+    that does not say is named. --site and --where choose the hosts that call. For operators.
 
     \b
     Examples:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import replace
-from ipaddress import IPv6Network
+from ipaddress import IPv4Address, IPv6Network
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from neti.registry import detail
 from neti.registry.detail import MAX_CODES, MAX_LEFT, Document, Left, Order
 from neti.registry.hurts import MAX_HURTS, MAX_NETWORKS, Hurt, Hurts
 from neti.registry.memory import MemoryRegistry
+from neti.stage.leftovers import Call
 from neti.state import marks
 
 WIDE = "\N{SNOWMAN}"
@@ -75,6 +76,51 @@ def test_who_took_a_host_down_or_relaxed_it_and_until_when(fleet: World) -> None
     one.ask("up")
     fleet.pass_time(1)
     assert said(one).down is None
+
+
+def call(to: str, port: int, packets: int = 1) -> Call:
+    key = f"{to}:{port}".encode()
+    return Call(key, IPv4Address(to), "tcp", port, packets, 0.0, user=7)
+
+
+def test_another_call_by_a_real_address_is_told_soon(
+    fleet: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By itself: nobody waits ten minutes to see that a program was forgotten. More of the same is
+    no reason to write."""
+    one = fleet.started(1)
+    fleet.started(2)
+    fleet.pass_time(100)
+    assert said(one).left == ()
+    one.dataplane.called = [call("10.0.0.2", 5432)]
+    fleet.pass_time(25)
+    (left,) = said(one).left or ()
+    assert (left.to, left.port, left.calls) == ("ec2-2", "5432/tcp", 1)
+    writings = Writings(one, monkeypatch)
+    one.dataplane.called = [call("10.0.0.2", 5432, packets=900)]
+    fleet.pass_time(120)
+    assert writings.count == 0
+    one.dataplane.called = [call("10.0.0.2", 5432, packets=900), call("10.0.0.2", 80)]
+    fleet.pass_time(25)
+    assert {one.port for one in said(one).left or ()} == {"5432/tcp", "80/tcp"}
+    assert writings.count == 1
+
+
+def test_in_a_large_fleet_new_calls_do_not_have_every_host_write_every_minute(
+    fleet: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program that calls another port each time: 16,000 hosts of it write 30 times a second."""
+    one = fleet.started(1)
+    fleet.started(2)
+    fleet.pass_time(100)
+    monkeypatch.setattr(one.running.registration.describing, "_members", lambda: 16_000)
+    writings = Writings(one, monkeypatch)
+    for step in range(140):
+        if step == 20:  # the first one may be told at once
+            writings.count = 0
+        one.dataplane.called = [call("10.0.0.2", port) for port in range(1, step + 2)]
+        fleet.pass_time(30)
+    assert 16_000 * writings.count / 3600 < 30
 
 
 def test_a_word_that_no_agent_heard_is_told_with_when_it_was_said_and_when_it_ends(
