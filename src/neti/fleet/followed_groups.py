@@ -13,6 +13,7 @@ from typing import Final
 
 from neti.fleet.groups import GroupIndex
 from neti.model import Member
+from neti.model.editions import is_later
 from neti.model.groups import Groups
 from neti.registry.groups import GroupsUnreadable, decode
 
@@ -71,13 +72,13 @@ def objection(
             "one, stays in force\n→ 'neti registry import FILE' brings it back, if it was wiped. "
             "Otherwise define the groups anew, the first with 'neti group set NAME … --shrink'"
         )
-    if said.edition <= kept:
+    if not is_later(said.edition, kept, now):
         older = "older than" if said.edition < kept else "another than the"
         return (
             f"the registry's groups (edition {said.edition}) are {older} edition {kept}, which "
             f"stays in force: was it restored from a copy?{_SAY_IT_AGAIN}"
         )
-    if said.shrunk > kept:
+    if said.shrunk and is_later(said.shrunk, kept, now):
         return None
     if fleet != followed.fleet:
         return (

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from neti.errors import NetiError
+from neti.model.editions import after, is_of_no_command
 from neti.model.entry import SITE_NAME
 from neti.model.groups import EVERY_MEMBER, GROUP_NAME, ID_PATTERN, GroupLine, Groups
 from neti.registry.groups import is_subject_pattern
@@ -110,9 +111,10 @@ def next_edition(
     kept = {name: _kept(of, now) for name, of in lines.items()}
     if kept == {name: tuple(of) for name, of in before.lines.items()} and not shrink:
         return None
-    edition = max(before.edition + 1, int(now))
+    edition = after(before.edition, now)
     steps = (*(before.steps or (before.edition,)), edition)[-_STEPS:]
-    return Groups(kept, edition, edition if shrink else before.shrunk, steps)
+    shrunk = 0 if is_of_no_command(before.shrunk, now) else before.shrunk
+    return Groups(kept, edition, edition if shrink else shrunk, steps)
 
 
 def _kept(lines: Lines, now: float) -> Lines:

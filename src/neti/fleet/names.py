@@ -12,6 +12,7 @@ from ipaddress import IPv4Address
 from typing import Final
 
 from neti.model.addresses import dotted
+from neti.model.editions import is_later
 from neti.model.names import Names, is_host_name
 from neti.model.settings import Settings
 from neti.registry.names import NamesUnreadable, decode
@@ -88,9 +89,7 @@ def followed(before: Names, raw: bytes | None, now: float) -> tuple[Names, str |
         said = decode(raw)
     except NamesUnreadable as error:
         return before, str(error)
-    a_commands = said.edition > 0 and not said.is_of_no_command(now)
-    may = said.edition > before.edition or (before.is_of_no_command(now) and a_commands)
-    if may or said == before:
+    if said == before or is_later(said.edition, before.edition, now):
         return said, None
     return before, (
         f"the registry's names (edition {said.edition}) are not later than edition "

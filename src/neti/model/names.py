@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from neti.model import editions
+
 _LABEL: Final = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 # RFC 1123, and "_", which ids may have; in lower case, because resolvers do not tell DB from db.
 HOST_NAME: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*", re.ASCII)
 MAX_NAME: Final = 253
 # Beside an id of 40 and a dot.
 MAX_SUFFIX: Final = 200
-_AHEAD: Final = 366 * 86_400  # seconds by which the clock of whoever said it last may be ahead
-_LEAST_NOW: Final = 1_790_000_000  # Unix seconds: a clock that shows less is not set
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +40,8 @@ class Names:
         return Names(
             self.suffix if suffix is None else suffix,
             self.ids if ids is None else ids,
-            int(now) if self.is_of_no_command(now) else max(self.edition + 1, int(now)),
+            editions.after(self.edition, now),
         )
-
-    def is_of_no_command(self, now: float) -> bool:
-        """Its edition is later than commands make any, so that none of theirs would ever be later:
-        where there are no rights, a member can write it. ``now``: Unix seconds."""
-        return self.edition > max(now, _LEAST_NOW) + _AHEAD
 
 
 def is_host_name(text: str) -> bool:

@@ -51,10 +51,6 @@ class GroupsTooLong(NetiError):
     """The registry would not hold it, or it would take each agent long to follow it."""
 
 
-class EditionsUsedUp(NetiError):
-    """No reader would take the next one."""
-
-
 def decode(raw: bytes | None) -> Groups:
     """Of no document: no groups, and edition 0. Raises GroupsUnreadable, which names the place."""
     if raw is None:
@@ -76,13 +72,7 @@ def decode(raw: bytes | None) -> Groups:
 
 
 def encode(groups: Groups, before: Groups | None = None) -> bytes:
-    """``before``: what it takes the place of. Raises GroupsTooLong, EditionsUsedUp."""
-    if groups.edition > _MAX_EDITION:
-        raise EditionsUsedUp(
-            f"the groups in the registry have edition {_MAX_EDITION}, which is the last that there "
-            "is, and 'neti group' made no such one: nothing was changed\n→ delete the document "
-            "from the registry, and define the groups again with --shrink"
-        )
+    """``before``: what it takes the place of. Raises GroupsTooLong."""
     every = {name: groups.lines[name] for name in sorted(groups.lines)}
     document: dict[str, Any] = {
         "format": _FORMAT,

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from click.testing import CliRunner, Result
 from neti.cli import cli
 from neti.cli.group_words import doubtful, of_line
 from neti.config import load
-from neti.fleet.followed_groups import FollowedGroups, judged
+from neti.fleet.followed_groups import FollowedGroups, judged, objection
 from neti.model import Member, entry
 from neti.model.groups import GroupLine, Groups
 from neti.oneshot import grouping
@@ -222,16 +223,21 @@ def test_too_many_slow_patterns_of_a_version_before_can_become_fewer(
     assert held(registry).lines["db"] == many[1:]
 
 
-def test_after_the_last_edition_there_is_no_other(config: Path, registry: EmbeddedRegistry) -> None:
-    """Nobody could read it again."""
-    last = Groups({"db": (GroupLine("db-1"),)}, 1 << 53)
+def test_an_edition_that_no_command_makes_gives_way_to_the_next_command(
+    config: Path, registry: EmbeddedRegistry
+) -> None:
+    """A member writes the last number that there is, where there are no rights."""
+    last = Groups({"db": (GroupLine("db-1"),)}, 1 << 53, 1 << 53)
     registry.change_setting("groups", encode(last))
-    for words in (["add", "db", "db-2"], ["set", "db", "--shrink"], ["set", "db", "--dry-run"]):
-        refused = run(config, *words)
-        assert refused.exit_code == 1
-        assert "edition 9007199254740992, which is the last" in refused.stderr
-        assert held(registry) == last
-    assert told(config, "add", "db", "db-1")["changed"] is False
+    assert run(config, "add", "db", "db-2").exit_code == 0
+    now = held(registry)
+    assert now.edition <= time.time()
+    assert now.shrunk == 0
+    # Whoever followed that one follows this one, and none of before it.
+    followed = FollowedGroups(last, "f")
+    for said, follows in ((now, True), (replace(now, edition=0), False)):
+        objected = objection(followed, said, "f", members=(), needed=("db",), now=time.time())
+        assert (objected is None) is follows
 
 
 def test_an_id_that_nobody_has_is_named(config: Path, registry: EmbeddedRegistry) -> None:
