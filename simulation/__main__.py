@@ -41,7 +41,7 @@ _INJECTED: Final = {
         "forge",
         "forge_goodbye",
     ),
-    "operators": ("strict_on", "strict_off"),
+    "operators": ("strict_on", "strict_off", "retire", "take_back", "move_lease"),
     "groups": (
         *("group_db", "group_add", "group_pattern", "group_remove", "group_delete"),
         *("member_ports", "ports_wholly", "member_calls", "tear_groups"),

@@ -105,6 +105,8 @@ def _unjustified(
         return ""
     if truth.leases.get(host_id) != overlay:
         return ""  # the address is not its any more
+    if now - truth.passed_on.get(overlay, -1e9) < MENDED_WITHIN:
+        return ""  # it led to whoever had it before
     if host_id in truth.members:
         member = truth.members[host_id]
         if str(member.overlay) != overlay:
@@ -119,6 +121,8 @@ def _unjustified(
         if late and host.seems(word.saw(host_id)) >= LINGER_SECONDS - 1.0:
             return ""  # its time was over before
         return "it is registered"
+    if host_id in truth.retired:
+        return ""  # nobody waits for one that operators took out
     if truth.said_last.get(host_id, -1e9) >= word.saw(host_id):
         return ""  # and what was between its goodbye and now this host did not live through
     gone = truth.gone.get(host_id)
@@ -272,6 +276,19 @@ def goodbyes(world: World, truth: Truth, host: SimulatedHost) -> Found:
             yield f"{host_id} said goodbye, and its address {mine} still leads there"
 
 
+def stays_out(world: World, truth: Truth, host: SimulatedHost) -> Found:
+    """Moving: whom operators took out stays out until they say otherwise, whatever becomes of the
+    registry, once it has heard it."""
+    since, agent = truth.retired.get(host.id), host.agent
+    if since is None or agent is None or not host.answers or host.late or host.cut:
+        return
+    word, now = truth.of(host), world.time.now
+    if host.id not in truth.heard_out or word.damaged or not agent.core.in_step.fresh:
+        return
+    if host.id in truth.members and now - max(since, host.attentive_since) > MENDED_WITHIN:
+        yield "an operator took it out of the fleet, and it is registered"
+
+
 def flows(world: World, truth: Truth, host: SimulatedHost) -> Found:
     """Nothing is lost: no connection stays untranslated once the table is back."""
     agent, table = host.agent, host.kernel.table
@@ -380,6 +397,7 @@ AT_REST: Final[tuple[Callable[[World, Truth, SimulatedHost], Found], ...]] = (
     told,
     believed,
     goodbyes,
+    stays_out,
     flows,
     identity,
     vouched,

@@ -13,7 +13,7 @@ from neti.registry.groups import decode as decode_groups
 from neti.registry.memory import MemoryRegistry
 from neti.state.folder import KEY_FILE, StateFolder
 from neti.state.loaded import Loaded
-from simulation import acts, doors, group_acts, invariants, name_acts, name_invariants
+from simulation import acts, doors, group_acts, invariants, name_acts, name_invariants, retire_acts
 from simulation.acts import JUNK, TRIAL, Stage
 from simulation.host import SimulatedHost
 from simulation.invariants import Fault
@@ -141,6 +141,7 @@ def _everything_works(stage: Stage) -> None:
             acts.up(stage, host)
             host.ask("reload", anyway=True)  # one that ends encryption is refused without
     world.settle()
+    retire_acts.back_again(stage)
     if any(strict_here(host) for host in _running(world)):
         # Where the registry forgot it, an operator says it again.
         world.server._settings.pop("strict", None)

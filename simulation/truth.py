@@ -4,7 +4,7 @@ Must never do: ask an agent. It reads the registry's own state, the kernels and 
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Final, Literal
@@ -16,6 +16,7 @@ from neti.registry.memory import MemoryServer
 from simulation.host import SimulatedHost
 from simulation.world import World, is_forged
 
+_SELF, _RETIRED = "self.json", b'"retired":{'
 MENDED_WITHIN: Final = 130.0  # seconds in which what others did is surely found, fights included
 
 
@@ -102,9 +103,14 @@ class Truth:
     left: dict[str, float] = field(default_factory=dict)
     said_last: dict[str, float] = field(default_factory=dict)  # when each said goodbye last
     owner: dict[str, str] = field(default_factory=dict)
+    passed_on: dict[str, float] = field(default_factory=dict)  # when an address became another's
     leases: dict[str, str] = field(default_factory=dict)
     generations: dict[str, int] = field(default_factory=dict)  # of the entries that were there last
     stages: Counter[tuple[str, str]] = field(default_factory=Counter)  # from which to which
+    # By id, since when operators want it out; and of whom they ever did.
+    retired: dict[str, float] = field(default_factory=dict)
+    ever_retired: set[str] = field(default_factory=set)
+    heard_out: set[str] = field(default_factory=set)  # and of those who are out, who has heard it
     groups: dict[str, set[tuple[str, str]]] = field(default_factory=dict)
     at: dict[str, set[tuple[str, str]]] = field(default_factory=dict)  # address: ids with sites
     _seen: tuple[str, int, int] | None = None
@@ -114,6 +120,15 @@ class Truth:
         if word is None:
             word = self.words[host.label] = Word()
         return word
+
+    def retire(self, host_id: str, now: float) -> None:
+        self.retired.setdefault(host_id, now)
+        self.ever_retired.add(host_id)
+
+    def take_back(self, host_ids: Iterable[str]) -> None:
+        for host_id in host_ids:
+            self.retired.pop(host_id, None)
+            self.heard_out.discard(host_id)
 
     def said_of_groups(self, said: Groups) -> None:
         for name, lines in said.lines.items():
@@ -145,6 +160,8 @@ class Truth:
             word, done = self.of(host), (host.gate.count, host.boots)
             if host.caught_up:
                 word.knows(self.members, now, deaf_from=host.deaf_from)
+            if host.id in self.retired and host.id not in self.heard_out and _is_out(host):
+                self.heard_out.add(host.id)
             if done != word.stage_at:
                 word.stage_at = done
                 self._look_at_stage(host, word)
@@ -163,6 +180,8 @@ class Truth:
         self.leases = {}
         for overlay, host_id in server._leases.items():
             text = str(overlay)
+            if self.owner.get(text, host_id) != host_id:
+                self.passed_on[text] = now
             self.leases[host_id], self.owner[text] = text, host_id
         present: dict[str, Member] = {}
         departed: dict[str, int] = {}
@@ -190,6 +209,12 @@ class Truth:
         for host_id in present.keys() - self.members.keys():
             self.came[host_id] = now
         self.members = present
+
+
+def _is_out(host: SimulatedHost) -> bool:
+    """Its disk says that operators took it out of the fleet."""
+    held = host.disk.files.get(_SELF)
+    return held is not None and _RETIRED in held.data
 
 
 def _parsed(name: str) -> object:

@@ -10,7 +10,7 @@ from neti.model import Encrypt, Host, Site
 from neti.model.settings import RegistryTLS, Settings
 from neti.registry.memory import MemoryServer
 from simulation import disk
-from simulation.clock import Time
+from simulation.clock import HostClock, Time
 from simulation.host import SimulatedHost
 
 SITES: Final = {
@@ -55,7 +55,7 @@ class World:
         self.time = Time()
         # Half of the fleets read hosts' records, as fleets with TLS do.
         self.tls = TLS if count % 2 == 0 else None
-        self.server = MemoryServer()
+        self.server = MemoryServer(wall=HostClock(self.time).wall)
         self.hosts: list[SimulatedHost] = []
         self.rounds = 0
         self.passed: Callable[[], None] = lambda: None  # told of each leap

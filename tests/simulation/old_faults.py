@@ -24,6 +24,7 @@ from neti.agent.disk import Disk
 from neti.agent.host_network import HostNetwork
 from neti.agent.impostors import Impostors
 from neti.agent.open_sessions import OpenSessions
+from neti.agent.retiring import Retiring
 from neti.agent.roads import Roads
 from neti.agent.tracked import Tracked
 from neti.agent.whoami import OwnIdentity
@@ -38,6 +39,7 @@ from neti.model.groups import MemberPorts
 from neti.oneshot import restore
 from neti.registry.memory import MemoryRegistry
 from neti.registry.names import decode as decode_names
+from neti.registry.retired import decode as decode_retired
 from neti.ruleset import reach
 from neti.stage import stages, way_in
 from neti.stage.stages import Record
@@ -282,6 +284,19 @@ def a_wiped_registry_takes_names_away() -> Patches:
     yield patch.object(naming, "followed", lambda _, raw, now: (decode_names(raw), None))
 
 
+def a_wiped_registry_lets_retired_hosts_in() -> Patches:
+    """Who is out goes by what the registry says now."""
+    take = Retiring.take
+
+    def only_the_registry(retiring: Retiring, value: bytes | None) -> None:
+        disk = retiring._core.disk
+        if retiring._core.host.id not in decode_retired(value):
+            disk.keep_self(replace(disk.itself, retired=None))
+        take(retiring, value)
+
+    yield patch.object(Retiring, "take", only_the_registry)
+
+
 def a_hosts_file_is_written_once() -> Patches:
     """Who joins later has no name."""
     yield patch.object(naming.Naming, "changed", lambda _: None)
@@ -324,6 +339,7 @@ FAULTS: Final[tuple[Callable[[], Patches], ...]] = (
     who_was_kept_out_is_forgotten,
     a_wiped_registry_says_who_is_in_a_group,
     a_wiped_registry_takes_names_away,
+    a_wiped_registry_lets_retired_hosts_in,
     a_hosts_file_is_written_once,
 )
 

@@ -15,6 +15,7 @@ from tests.simulation.old_faults import FAULTS, Patches, put_back
 
 _ENFORCED: Final = Act("enforce_wholly", 0, (32.0,))
 _REST: Final = Act("time", -1, (2.5,))
+_LONG: Final = Act("time", -1, (61.0,))
 _SHUT: Final = Act("ports_wholly", -1, (1, 32.0))
 _PREFER: Final = Act("encrypt", -1, ("prefer",))
 _FORGED: Final = Act("junk", -1, ("1.0a000001c6336401c0a80001.0.ec2.ec2-1",))
@@ -222,6 +223,11 @@ STORIES: Final[dict[Callable[[], Patches], tuple[str, int, list[Act]]]] = {
         "names_guard",
         3,
         [Act("suffix", -1, ("neti.internal",)), Act("wipe"), _REST],
+    ),
+    old_faults.a_wiped_registry_lets_retired_hosts_in: (
+        "stays_out",
+        3,
+        [Act("retire", 0), _REST, Act("wipe"), Act("start", 0), *[_LONG] * 3],
     ),
     old_faults.a_hosts_file_is_written_once: (
         "names",

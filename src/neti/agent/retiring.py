@@ -17,6 +17,7 @@ from neti.agent.registration import Registration
 from neti.clock import SET_SINCE
 from neti.fleet.attendance import moment
 from neti.registry.retired import Retired, RetiredUnreadable, decode, taken_back
+from neti.state.records import Self
 from neti.text import command
 from neti.words import some
 
@@ -66,9 +67,6 @@ class Retiring:
         if word is not None and at > word.at:
             log.info("let_in_again", at=moment(at))
             itself = replace(itself, retired=None)
-            if word.overlay is not None and core.members.overlay == word.overlay:
-                core.members.hold_lease(None)
-                itself = replace(itself, overlay=None)
         core.disk.keep_self(itself)
 
     def _remember(self, word: Retired | None) -> None:
@@ -89,7 +87,17 @@ class Retiring:
             # A full list says no longer where the address went.
             word = replace(word, to=known.to, overlay=known.overlay)
         kept = replace(word, at=self._plausible(word.at))
-        core.disk.keep_self(replace(itself, retired=kept))
+        core.disk.keep_self(self._without_what_was_given_away(replace(itself, retired=kept)))
+
+    def _without_what_was_given_away(self, itself: Self) -> Self:
+        """Where an operator gave this host's overlay address to another one, programs here must not
+        reach this host by it."""
+        word, members = itself.retired, self._core.members
+        if word is None or word.overlay is None:
+            return itself
+        if members.overlay == word.overlay:
+            members.hold_lease(None)
+        return replace(itself, overlay=None) if itself.overlay == str(word.overlay) else itself
 
     def _plausible(self, at: int) -> int:
         """Where there are no rights anybody writes any time: none makes all later words void."""

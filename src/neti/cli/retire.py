@@ -159,7 +159,7 @@ def _back(
             )
         done = frozenset(hosts)
         if not dry_run:
-            retiring.back(registry, hosts)
+            retiring.back(registry, hosts, now=time.time())
     if not dry_run:
         caller.note("retire --back", ids=some(done))
     if as_json:
@@ -224,7 +224,7 @@ def _take_out(
         f"{_leases_too([i for i in ids if i not in there]) if asked.release_leases else ''}?",
         yes=asked.yes,
     )
-    retiring.say(registry, ids)
+    retiring.say(registry, ids, now=time.time())
     caller.note("retire", ids=some(ids), hosts=len(ids))
     rows = {i: "was not registered; it is retired" for i in ids if i not in there}
     for host_id, after in retiring.gone(registry, there, seconds=asked.patience):

@@ -56,6 +56,7 @@ class Move:
     freed: IPv4Address | None = None
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
+    wall: Callable[[], float] = time.time
 
     def steps(self) -> Generator[Step, None, None]:
         """Raises Stopped, and RegistryError before anything is written."""
@@ -70,7 +71,7 @@ class Move:
                 "→ neti lease list"
             )
         with self._or("nothing was moved yet; {old} may be out of the fleet already"):
-            say(self.registry, [self.old], to=self.new, overlay=self.overlay)
+            say(self.registry, [self.old], now=self.wall(), to=self.new, overlay=self.overlay)
         yield Step(name="noted", after=self.clock() - begun, before=word is not None)
         # Moved by an earlier run: OLD, if its agent does not know the word, has another one now.
         moved = self.registry.lease_of(self.new) == self.overlay
@@ -82,7 +83,14 @@ class Move:
         yield Step(name="moved", after=self.clock() - begun, before=moved)
         answers = self._until(self._answers, ANSWERS_WITHIN)
         yield Step(name="answers", after=self.clock() - begun, done=answers)
-        left = list(gone(self.registry, [self.old], seconds=self._patience(), sleep=self.sleep))
+        leaving = gone(
+            self.registry,
+            [self.old],
+            seconds=self._patience(),
+            sleep=self.sleep,
+            clock=self.clock,
+        )
+        left = list(leaving)
         yield Step(name="out", after=self.clock() - begun, done=bool(left))
 
     def _patience(self) -> float:

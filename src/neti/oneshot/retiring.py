@@ -31,13 +31,14 @@ def say(
     registry: OperatorRegistry,
     ids: Collection[str],
     *,
+    now: float,
     to: str | None = None,
     overlay: IPv4Address | None = None,
 ) -> None:
-    """From now on these hosts are out. Of those of whom it was said before nothing changes, so it
-    may be repeated. ``to``: who gets the overlay address of the one host."""
-    by, at = f"uid {os.getuid()} on {socket.gethostname()}", int(time.time())
-    word = Retired(at=at, by=by, to=to, overlay=overlay)
+    """From ``now`` on (Unix seconds) these hosts are out. Of those of whom it was said before
+    nothing changes, so it may be repeated. ``to``: who gets the overlay address of the one host."""
+    by = f"uid {os.getuid()} on {socket.gethostname()}"
+    word = Retired(at=int(now), by=by, to=to, overlay=overlay)
 
     def edit(raw: bytes | None) -> bytes | None:
         known = decode(raw)
@@ -47,11 +48,10 @@ def say(
     registry.edit_setting("retired", edit)
 
 
-def back(registry: OperatorRegistry, ids: Collection[str]) -> None:
+def back(registry: OperatorRegistry, ids: Collection[str], *, now: float) -> None:
     """These may register again, also those of whom the registry does not know that they are
-    retired: their agents may remember it. Raises RetiredUnreadable."""
-    now = int(time.time())
-    registry.edit_setting("retired", lambda raw: without(raw, ids, now=now))
+    retired: their agents may remember it. ``now``: Unix seconds. Raises RetiredUnreadable."""
+    registry.edit_setting("retired", lambda raw: without(raw, ids, now=int(now)))
 
 
 def gone(

@@ -82,6 +82,21 @@ def test_a_retired_host_leaves_and_its_agent_stops(world: World) -> None:
     assert not stays.running.core.members.fleet.lost
 
 
+def test_an_address_that_was_given_away_leads_to_its_former_host_no_more(world: World) -> None:
+    """A job there that still runs would write into the database that has moved away."""
+    old, new = world.started(1), world.started(2)
+    overlay = moved(world, old, new)
+    assert has_stopped(old)
+    assert overlay not in old.dataplane.read().elements["overlay"]
+    old.stop()
+    old.start()  # it stays out, and follows the fleet
+    world.settle()
+    assert old.dataplane.read().elements["overlay"][overlay] == str(new.host.private)
+    new.ask("leave")
+    world.pass_time(5)
+    assert overlay not in old.dataplane.read().elements["overlay"]
+
+
 def test_more_than_the_guard_lets_go_at_once_are_not_held(world: World) -> None:
     """An operator said it: nobody has to say 'neti release' as well. Without the word they are."""
     many = world.crowd(range(1, 31))

@@ -181,7 +181,7 @@ def test_where_the_address_of_a_retired_host_is_is_looked_up(
 ) -> None:
     """The word comes before the move."""
     overlay = registry.lease_of("db-1")
-    retiring.say(registry, ["db-1"], to="web-2", overlay=overlay)
+    retiring.say(registry, ["db-1"], now=time.time(), to="web-2", overlay=overlay)
     begun = run(tmp_path, "retire", "--list").stdout
     assert f"its address {overlay} has NOT gone to web-2 yet" in begun
     assert "→ neti lease move db-1 web-2 --take-out goes on" in begun

@@ -1,5 +1,6 @@
 """An overlay address goes to another host, in one command that may be cut off anywhere."""
 
+import time
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -149,7 +150,7 @@ def test_what_fails_says_how_to_go_on_and_back(
     assert said[2].startswith("→ neti lease move ec2-2 ec2-3 --take-out")
     assert said[3].startswith("→ neti retire --back ec2-2")
     assert set(retired(three.registry)) == {"ec2-2"}
-    back(three.registry, ["ec2-2"])
+    back(three.registry, ["ec2-2"], now=time.time())
     assert not retired(three.registry)
     three.old.stop()
     three.old.start()

@@ -3,7 +3,6 @@
 Must never do: behave better than a real one; the contract tests hold it against them.
 """
 
-import time
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address
 
@@ -138,7 +137,7 @@ class OperatorSide(OneSession):
 
     def _names_follow(self, old: str, new: str | None) -> None:
         """Names stand for leases: the lease of ``old`` is that of ``new``, or nobody's."""
-        value = follow_lease(self._server._settings.get("names"), old, new, time.time())
+        value = follow_lease(self._server._settings.get("names"), old, new, self._server.wall())
         if value is not None:
             self._server._settings["names"] = value
             for registry in self._server._registries:

@@ -5,7 +5,8 @@ Must never do: behave better than a real one; the contract tests hold it against
 """
 
 import itertools
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
@@ -78,7 +79,7 @@ class MemoryServer:
 
     ``rights``: as in a closed tree, a record belongs to the owner who made it, members delete
     nothing, and only who comes without an owner reads reports. ``admission``: and only operators
-    begin a host.
+    begin a host. ``wall``: the clock of operators' machines, Unix seconds.
     """
 
     changes: int = 0
@@ -86,6 +87,7 @@ class MemoryServer:
     course: int = 0  # another one with each copy that is restored
     rights: bool = False
     admission: bool = False
+    wall: Callable[[], float] = time.time
     _names: dict[str, Name] = field(default_factory=dict)
     _holders: dict[str, Holder] = field(default_factory=dict)
     _leases: dict[IPv4Address, str] = field(default_factory=dict)
