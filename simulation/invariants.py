@@ -65,6 +65,8 @@ def removals(world: World, truth: Truth, host: SimulatedHost) -> Found:
     before, word.overlay = word.overlay, now
     for overlay in before.keys() - now.keys():
         host_id = truth.owner.get(overlay, "")
+        if before[overlay] == str(host.host.private):
+            continue  # it led here, and an operator has given it to another host since
         if _refused_in_the_clear(host, host_id):
             continue
         if why := _unjustified(world, truth, host, word, host_id, overlay, deaf):
@@ -372,6 +374,8 @@ def tunnel(world: World, truth: Truth, host: SimulatedHost) -> Found:
         yield f"{overlay} goes to the tunnel, the device has no peer for it, and nothing says so"
     for overlay in sorted(table.elements.get("tunneled", {}).keys() - led):
         yield f"{overlay} is sent through the tunnel, and what comes out of it is not let in"
+    if core.members.overlay is None:
+        return  # an operator gave its address to another host: no road, until there is a new one
     wished = agent.roads._reckoning.held.wished().keys()
     if held.keys() != wished and core.own_key.wanted and core.members.known:
         yield f"the device has {len(held)} peers, and {len(wished)} are believed to be there"
