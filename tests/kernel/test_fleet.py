@@ -2,7 +2,6 @@
 
 import shutil
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -10,20 +9,11 @@ from pathlib import Path
 import pytest
 from drills.fleet import Fleet, generated
 from tests.support.agent_process import AgentProcess
-from tests.support.netns import require_root
 from tests.support.yard import Yard, codes, overlays, wait
 
 from neti.model import Member, entry
 
 pytestmark = pytest.mark.kernel
-
-
-@pytest.fixture
-def yard(tmp_path: Path) -> Iterator[Yard]:
-    require_root()
-    made = Yard(tmp_path)
-    yield made
-    made.close()
 
 
 @pytest.mark.parametrize("private", ["10.0.0.77", "10.0.0.1"], ids=["elsewhere", "same address"])

@@ -4,13 +4,11 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, Final
 
 import pytest
 from tests.support.agent_process import AgentProcess
-from tests.support.netns import require_root
 from tests.support.yard import Yard, wait
 
 from neti_lab import namespaces
@@ -25,14 +23,6 @@ with socket.socket() as calling, suppress(OSError):
     calling.settimeout(0.1)
     calling.connect(("10.0.0.2", 5432))
 """
-
-
-@pytest.fixture
-def yard(tmp_path: Path) -> Iterator[Yard]:
-    require_root()
-    made = Yard(tmp_path)
-    yield made
-    made.close()
 
 
 def _neti(agent: AgentProcess, *words: str) -> str:

@@ -1,16 +1,14 @@
 """Who here calls members by their real addresses: what real connections leave in the kernel."""
 
-import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from pathlib import Path
 
 import pytest
 from tests.support import netns
+from tests.support.control_groups import control_group, entering
 from tests.support.netns import Net, Server, alive, connect, reaches
 
 from neti.dataplane.conntrack import Conntrack
@@ -71,24 +69,6 @@ class UnderTest:
         return {(str(call.dest), call.protocol, call.port): call for call in found}
 
 
-@contextmanager
-def control_group() -> Iterator[Path]:
-    """One of its own, two deep as a service's is."""
-    for mount in (Path("/sys/fs/cgroup/unified"), Path("/sys/fs/cgroup")):
-        if (mount / "cgroup.procs").exists():
-            break
-    else:
-        pytest.skip("control groups of version 2 are not mounted here")
-    slice_ = mount / f"neti-test-{os.getpid()}.slice"
-    group = slice_ / "caller.service"
-    group.mkdir(parents=True)
-    try:
-        yield group
-    finally:
-        group.rmdir()
-        slice_.rmdir()
-
-
 @pytest.mark.parametrize("groups", [True, False])
 def test_a_call_by_a_real_address_is_recorded_with_its_user(net: Net, groups: bool) -> None:
     host = UnderTest(net, groups=groups)
@@ -127,14 +107,13 @@ def test_a_connection_is_counted_once_however_long_it_lasts(net: Net) -> None:
 
 def test_the_control_group_is_named_though_the_program_has_ended(net: Net) -> None:
     host = UnderTest(net)
-    with control_group() as group:
-
-        def enter() -> None:
-            (group / "cgroup.procs").write_text(str(os.getpid()))
+    with control_group("caller.service") as group:
 
         def call() -> None:
             dial = f"import socket; socket.create_connection(('{netns.PEER}', 7002))"
-            subprocess.run([sys.executable, "-c", dial], check=True, timeout=30, preexec_fn=enter)
+            subprocess.run(
+                [sys.executable, "-c", dial], check=True, timeout=30, preexec_fn=entering(group)
+            )
 
         Server(net, net.outside, 7002)
         net.inside(net.host, call)

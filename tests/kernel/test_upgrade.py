@@ -6,13 +6,11 @@ The version to come is this one's source with more in its table and in its files
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from drills.fleet import Fleet, generated
 from tests.support.agent_process import AgentProcess
-from tests.support.netns import require_root
 from tests.support.yard import Yard, overlays, wait
 
 import neti
@@ -38,14 +36,6 @@ def structure(settings: Settings, surroundings: Surroundings) -> Structure:
     more = (("set newer", "type ipv4_addr"), ("counter newer", "packets 0 bytes 0"))
     return Structure((*more, *made.sets), (newer, *chains))
 """
-
-
-@pytest.fixture
-def yard(tmp_path: Path) -> Iterator[Yard]:
-    require_root()
-    made = Yard(tmp_path)
-    yield made
-    made.close()
 
 
 @pytest.fixture

@@ -67,9 +67,9 @@ class Program:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """One host. ``first``: the port that hurts most, in the first line of 'neti preview';
-    ``first_left``: the program that calls most, in the first of 'neti leftovers'. ``keys``: of
-    its neti.yml."""
+    """One host. ``first``: the port that hurts most, which the first line of 'neti preview' should
+    name; ``instead``: what it names, where that is another one. ``first_left``: the program that
+    calls most, in the first line of 'neti leftovers'. ``keys``: of its neti.yml."""
 
     name: str
     services: tuple[Service, ...]
@@ -79,6 +79,7 @@ class Found:
     first: str
     left: frozenset[Left]
     first_left: str
+    instead: str = ""
     keys: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -216,6 +217,7 @@ MAIL: Final = Found(
     first="587/tcp",
     left=frozenset({("dovecot.service", DB, 5432), ("rspamd.service", WEB, 6379)}),
     first_left="dovecot.service",
+    instead="9154/tcp",  # what comes from near stands first
     keys={"open_ports": [25]},
 )
 

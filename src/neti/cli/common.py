@@ -137,6 +137,19 @@ def fleet_seen(settings: Settings) -> "Seen":
     return found
 
 
+def fleet_told(settings: Settings, what: str, here: str) -> "Seen":
+    """As ``fleet_seen``, for ``what`` hosts say of themselves. Raises NetiError where nobody was
+    heard: that nobody says anything would pass for an answer. ``here``: the command that shows one
+    host's own part."""
+    found = fleet_seen(settings)
+    if found.unanswered is not None:
+        raise NetiError(
+            f"{what} stands in the registry, which does not answer\n"
+            f"→ '{here}' on each host shows its own part"
+        )
+    return found
+
+
 def _name_unreadable(paths: Collection[str]) -> None:
     """Whoever makes such a node must not make a command fail; but what it leaves out, it says."""
     if paths:

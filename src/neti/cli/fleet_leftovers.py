@@ -10,7 +10,7 @@ import click
 
 from neti.cli.common import (
     config_option,
-    fleet_seen,
+    fleet_told,
     refuse_unknown_site,
     settings_in_force,
     unknown_member,
@@ -20,7 +20,6 @@ from neti.cli.fleet_fresh import say_anew
 from neti.cli.output import explain, json_option, print_json, say
 from neti.cli.preview_words import count, span
 from neti.cli.watching import again, watch_option
-from neti.errors import NetiError
 from neti.fleet.selecting import Choice
 from neti.model.settings import Settings
 from neti.oneshot.registered import Seen
@@ -68,12 +67,7 @@ def leftovers(
 
 
 def _show(settings: Settings, choice: Choice, to: str | None, as_json: bool) -> None:
-    seen = fleet_seen(settings)
-    if seen.unanswered is not None:
-        raise NetiError(
-            "what hosts call stands in the registry, which does not answer\n"
-            "→ 'neti leftovers' on each host shows its own part"
-        )
+    seen = fleet_told(settings, "what hosts call", "neti leftovers")
     rows = seen.rows()
     refuse_unknown_site(choice.site, [*settings.sites, *(row["site"] for row in rows)])
     hosts = {row["id"] for row in rows if choice.takes(row)}

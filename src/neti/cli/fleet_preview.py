@@ -10,7 +10,7 @@ import click
 
 from neti.cli.common import (
     config_option,
-    fleet_seen,
+    fleet_told,
     nothing_collected,
     refuse_unknown_site,
     settings_in_force,
@@ -18,7 +18,6 @@ from neti.cli.common import (
 from neti.cli.fleet_asked import for_operators, key_asked, site_option, where_option
 from neti.cli.fleet_fresh import say_anew
 from neti.cli.output import explain, json_option, print_json, say
-from neti.errors import NetiError
 from neti.fleet.selecting import Choice
 from neti.model.document import plain
 from neti.oneshot.fleet_preview import Tier, tiers
@@ -65,12 +64,7 @@ def preview(
     click.get_current_context().with_resource(nothing_collected())
     if fresh:
         say_anew(settings)
-    seen = fleet_seen(settings)
-    if seen.unanswered is not None:
-        raise NetiError(
-            "what hosts say of themselves stands in the registry, which does not answer\n"
-            "→ 'neti preview' on each host shows its own part"
-        )
+    seen = fleet_told(settings, "what hosts say of themselves", "neti preview")
     rows = seen.rows()
     refuse_unknown_site(site, [*settings.sites, *(row["site"] for row in rows)])
     choice = Choice(site=site, where=where)
