@@ -67,6 +67,7 @@ class LeftoverLog:
         self.fault: str | None = None
         self.missed = 0
         self._elements = 0
+        self._told: tuple[tuple[Left, ...], int] | None = None  # since the last look
         self.account, self.faults = read(folder, machine, steady, boot)
         for sentence in self.faults:
             log.warning("state_fault", what=sentence)
@@ -84,7 +85,7 @@ class LeftoverLog:
             self.fault = str(error)
             return
         self.fault = None
-        self._elements = len(calls)
+        self._elements, self._told = len(calls), None
         self.account.take(calls, self.steady.now(), whose=self._whose, named=self._groups.named)
 
     @property
@@ -94,7 +95,9 @@ class LeftoverLog:
 
     def latest(self) -> tuple[tuple[Left, ...], int]:
         """Of each member and port that is called from here, the latest first: as many as a document
-        has room for, and how many there are besides."""
+        has room for, and how many there are besides. Between two looks it costs nothing."""
+        if self._told is not None:
+            return self._told
         found: dict[tuple[str, str], tuple[int, float]] = {}
         for caller, row in self.account.rows.items():
             key = caller.member, port_name((caller.protocol, caller.port))
@@ -105,7 +108,8 @@ class LeftoverLog:
             Left(to=to, port=port, calls=calls, last=int(self.steady.shown(last)))
             for (to, port), (calls, last) in ranked[:MAX_LEFT]
         )
-        return told, len(ranked) - len(told)
+        self._told = told, len(ranked) - len(told)
+        return self._told
 
     def since(self) -> int:
         """From when on it is recorded, Unix seconds."""
