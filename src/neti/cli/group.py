@@ -103,6 +103,8 @@ def set_group(
     follow it otherwise. With it, they follow this even if what they followed was in another
     registry, or in a later copy of this one.
 
+    'neti group show' prints the lines that it has now: keep them for the way back.
+
     \b
     Example:
       neti group set db 'db-*' i-0abc --site vpc
@@ -168,7 +170,8 @@ def remove(name: str, words: tuple[str, ...], site: str | None, **common: Any) -
 def delete(name: str, **common: Any) -> None:
     """Delete a group.
 
-    A host whose 'member_ports' names it says so, and lets nobody in by it.
+    A host whose 'member_ports' names it says so, and lets nobody in by it. 'neti group show' prints
+    its lines: keep them for the way back.
 
     \b
     Example:

@@ -168,7 +168,8 @@ def up(config: Path, as_json: bool, anyway: bool) -> None:
 def leave(config: Path, as_json: bool) -> None:
     """Take this host out of the fleet: its peers drop it at once. The agent stops.
 
-    The lease is kept: the host gets the same overlay address when it comes back.
+    The lease is kept: the host gets the same overlay address when it comes back. Back:
+    'systemctl start neti'.
     """
     settings = settings_in_force(config)
     folder = settings.table_files_path

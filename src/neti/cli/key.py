@@ -68,7 +68,7 @@ def revoke(host_id: str, config: Path, as_json: bool, public_key: str | None) ->
     host itself. Its peers drop this key after three seconds at the latest, whatever the host does
     or its record says then. The agent of a host that is registered makes another one at once, and
     TCP connections go on. A host that is off makes another one when it is back. The host keeps its
-    overlay address.
+    overlay address. There is no way back to the former key.
 
     \b
     Example:

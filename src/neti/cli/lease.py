@@ -89,7 +89,8 @@ def release(
 
     Refused for a host that is registered. A host that is not registered may still be running, cut
     off from the registry, so this asks first; without a terminal it needs --yes. Agents that still
-    keep the host as lost or held remove it.
+    keep the host as lost or held remove it. There is no way back: another host may get the address.
+    Names that operators gave it end too.
 
     Where admission is off, an id without a lease belongs to whoever registers under it first. So it
     is refused while a group has a line for the id, or the groups cannot be read.

@@ -60,7 +60,7 @@ def gc(
     proves nothing, so a file remembers what was seen: run this at least every half hour, from the
     same machine. If any account answers with an error or with nothing, nothing is released. Where
     admission is off, an id that a group names is not released, and none while the groups cannot be
-    read.
+    read. There is no way back: another host may get the address. Without a terminal it needs --yes.
 
     \b
     Examples:

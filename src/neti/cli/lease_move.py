@@ -59,7 +59,7 @@ def move(
 
     With --take-out OLD is retired first ('neti retire'), so it may be registered, or dead. One line
     a step, with its time; clients reach NEW within a second. Cut off anywhere, the same command
-    goes on.
+    goes on. Back: 'neti retire --back OLD', start its agent, then this command from NEW to OLD.
 
     \b
     Examples:

@@ -78,7 +78,7 @@ def ready(host: str, config: Path, as_json: bool, asked: tuple[Question, ...], f
     From what all hosts say in the registry; on that host itself also from its agent and its
     sockets. One line for each finding: who, how many, when, and what to do. What was not watched
     for a day is yellow, never green. Exit code 0: all green; 1: something is yellow; 2: something
-    is red.
+    is red. For operators: with a host's certificate, what others say cannot be read.
 
     \b
     Examples:
@@ -155,9 +155,10 @@ def drained(
     Neither by its overlay address nor by a real one: no member is connected, and none has begun a
     connection for --quiet. Other hosts say by themselves whom they call by real addresses, every
     ten minutes; on that host itself its agent is asked who is connected at this moment. 'neti
-    verify' counts as a call. Of a host that is lost or missing it is not known. What
-    came after a host last counted is not known either, so --quiet is measured up to that; with
-    --fresh it counts now. Exit code 0: all are drained.
+    verify' counts as a call, and so does monitoring by overlay address. Users and load balancers
+    are no members, and are not seen. Of a host that is lost or missing it is not known. A host
+    counts every ten minutes, and what came since then is not known either: so --quiet is measured
+    up to then, and --fresh has it count now. Exit code 0: all are drained. For operators.
 
     \b
     Examples:

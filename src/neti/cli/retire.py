@@ -65,12 +65,12 @@ def retire(
 
     An operator's word in the registry: each host's agent says goodbye and stops, and does not
     register when it starts again. However many they are, no guard holds them. Hosts that are not
-    drained ('neti drained') are left alone, unless --anyway. So are those that are lost or missing:
-    an agent may be dead, and the clients connected. Peers let a dead agent's host in until
-    linger_seconds are over; one whose agent hangs is named as STILL registered. The word does not
-    keep out a host that does not obey it: for a stolen one, keep its certificate out. Leases stay
-    until you give them up, so --back and a start of the agent bring a host back with the address
-    that it had. It may be repeated.
+    drained ('neti drained', which sees members alone) are left alone, unless --anyway. So are those
+    that are lost or missing: an agent may be dead, and the clients connected. Peers let a dead
+    agent's host in until linger_seconds are over; one whose agent hangs is named as STILL
+    registered. The word does not keep out a host that does not obey it: for a stolen one, keep its
+    certificate out. Leases stay until you give them up, so --back and a start of the agent bring a
+    host back with the address that it had. It may be repeated.
 
     \b
     Examples, from an operator's machine:

@@ -246,7 +246,10 @@ def _why(status: Status) -> str:
 @config_option
 @json_option
 def confirm(config: Path, as_json: bool) -> None:
-    """Make a running trial permanent. Type it in a session that you opened after it began."""
+    """Make a running trial permanent. Type it in a session that you opened after it began.
+
+    Back: 'neti relax'.
+    """
     settings = settings_in_force(config)
     with if_interrupted("the trial may be permanent by now\n→ neti status"):
         answer = ask(settings.table_files_path, "confirm")
@@ -279,7 +282,7 @@ def release(
 
     On this host or, with --fleet, on every host. Members are held when many vanish together, or
     when the registry is not the one from before. 'neti status' shows who, since when and why. Look
-    before you release: they lose access at once.
+    before you release: they lose access at once. They get it back when their agents register.
 
     --fleet tells every agent to remove the hosts that are not registered at this moment, or only
     those named. Each agent does it once, even one that is offline now. A host that comes back and
