@@ -291,6 +291,20 @@ def stays_out(world: World, truth: Truth, host: SimulatedHost) -> Found:
         yield "an operator took it out of the fleet, and it is registered"
 
 
+def given_away(world: World, truth: Truth, host: SimulatedHost) -> Found:
+    """Moving: an address that is another host's now does not lead to its former one, on it."""
+    agent, table = host.agent, host.kernel.table
+    if agent is None or not host.caught_up or table is None or host.kernel.marked_down():
+        return
+    if "kernel" in agent.core.problems or world.time.now - truth.of(host).meddled <= MENDED_WITHIN:
+        return
+    for overlay, leads in table.elements.get("overlay", {}).items():
+        passed = world.time.now - truth.passed_on.get(overlay, -1e9) > MENDED_WITHIN
+        owner = truth.owner.get(overlay, host.id)
+        if leads == str(host.host.private) and owner != host.id and passed:
+            yield f"{overlay} is the address of {owner} now, and leads to {host.id} itself"
+
+
 def flows(world: World, truth: Truth, host: SimulatedHost) -> Found:
     """Nothing is lost: no connection stays untranslated once the table is back."""
     agent, table = host.agent, host.kernel.table
@@ -402,6 +416,7 @@ AT_REST: Final[tuple[Callable[[World, Truth, SimulatedHost], Found], ...]] = (
     believed,
     goodbyes,
     stays_out,
+    given_away,
     flows,
     identity,
     vouched,

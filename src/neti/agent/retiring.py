@@ -31,6 +31,8 @@ class Retiring:
         self._core = core
         self._registration = registration
         self._ids: frozenset[str] = frozenset()
+        # An agent of the version before kept its address, and it may be led to by the disk alone.
+        core.disk.keep_self(self._without_what_was_given_away(core.disk.itself))
         self._keep_out(forgotten=False)
 
     def take(self, value: bytes | None) -> None:
@@ -66,7 +68,7 @@ class Retiring:
         itself = replace(itself, let_in=self._plausible(at))
         if word is not None and at > word.at:
             log.info("let_in_again", at=moment(at))
-            itself = replace(itself, retired=None)
+            itself = replace(self._without_what_was_given_away(itself), retired=None)
         core.disk.keep_self(itself)
 
     def _remember(self, word: Retired | None) -> None:

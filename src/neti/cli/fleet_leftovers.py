@@ -3,6 +3,8 @@
 import time
 from collections.abc import Collection
 from dataclasses import asdict
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -93,10 +95,11 @@ def _print(seen: Seen, hosts: Collection[str], to: str | None, as_json: bool) ->
         return
     whom = "members" if to is None else to
     if not calls:
-        say(f"no host says that it calls a real address of {whom}")
-    for called in dict.fromkeys(call["to"] for call in calls):
+        who = "no host" if len(told) == len(seen.members) else "none of these hosts"
+        say(f"{who} says that it calls a real address of {whom}")
+    for called, its in groupby(calls, key=itemgetter("to")):
         say(f"{called} is called by its real address")
-        say(*(_from(call, time.time()) for call in calls if call["to"] == called))
+        say(*(_from(call, time.time()) for call in its))
     if cut:
         more = some([f"{host_id} ({number} more)" for host_id, number in cut.items()])
         say(f"more than they have room to say is called from: {more}", "→ 'neti leftovers' there")
@@ -110,7 +113,8 @@ def _id_of(seen: Seen, to: str) -> str:
     if to in {*seen.members, *seen.leases.values(), *called}:
         return to
     for member in seen.members.values():
-        if to in map(str, (member.private, member.public, member.overlay, *member.more)):
+        addresses = member.private, member.public, member.overlay, *member.more
+        if to in {str(one) for one in addresses if one is not None}:
             return member.id
     raise unknown_member(to)
 

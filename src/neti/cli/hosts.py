@@ -83,6 +83,8 @@ def hosts(
 
     With the fleet's suffix ('neti name --suffix') members are called by their ids inside it, and
     otherwise as operators say. Without one, they are called by the names that they give themselves.
+    Exit code 3: the registry does not answer, and the addresses are those that this host's agent
+    knew last, without names.
 
     --write puts the lines between two markers and leaves all others alone. It replaces the file in
     one step and keeps its mode and owner. You can run it as often as you like, for example by cron.

@@ -166,8 +166,14 @@ def _take_out(
         freed = str(move.freed) if move.freed is not None else None
         told = {"overlay": overlay, "from": old, "to": new, "freed": freed, "not_in": behind}
         steps = [{**asdict(step), "after": round(step.after, 3)} for step in done]
-        print_json({**told, "still_in": named.still_in(old), "steps": steps})
+        print_json({**told, "still_in": named.still_in(old), "steps": steps, "silent": move.silent})
     else:
+        if move.silent:
+            say(
+                f"{old} was not registered. If its machine runs without an agent, programs there "
+                f"reach {old} itself by {overlay}, and not {new}",
+                f"→ systemctl start neti, on {old}: it stays out, and follows; or neti down",
+            )
         _say_groups(old, new, behind, named)
     sys.exit(1 if failed else 0)
 

@@ -106,13 +106,13 @@ class Conntrack:
         alive: set[bytes] = set()
 
         def note(message: bytes, start: int, end: int) -> bool:
-            alive.update(ends(message, start, end))
+            alive.update(one for one in ends(message, start, end) if one in wanted)
             return False
 
         six = any(len(packed) == 16 for packed in wanted)
         for _ in self._socket.dump_some(_CT_GET, _GENERIC_ANY if six else _GENERIC_INET, note):
             pass
-        return {wanted[packed] for packed in alive & wanted.keys()}
+        return {wanted[packed] for packed in alive}
 
     def ending_in(self, addresses: Container[bytes]) -> list[Tracked]:
         """Connections that go on, and of which one of these addresses, packed, is an end."""

@@ -87,7 +87,14 @@ def _ends(message: bytes, at: int, end: int) -> tuple[bytes, bytes] | None:
 
 def tcp_state(message: bytes, start: int, end: int) -> int | None:
     """None: it is none of TCP, or has to be looked for."""
-    found = message.find(_BEFORE_TCP_STATE, start, end - 1)
+    # Behind the tuples: whoever has an IPv6 network may write what he likes into an address.
+    at = start + _HEADER
+    for _ in (TUPLE_ORIG, TUPLE_REPLY):
+        if end - at < _LENGTH.size:
+            return None
+        (length,) = _LENGTH.unpack_from(message, at)
+        at += (length + 3) & ~3
+    found = message.find(_BEFORE_TCP_STATE, at, end - 1)
     return message[found + len(_BEFORE_TCP_STATE)] if found >= 0 else None
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from neti.errors import NetiError
-from neti.model.editions import after, is_of_no_command
+from neti.model.editions import after
 from neti.model.entry import SITE_NAME
 from neti.model.groups import EVERY_MEMBER, GROUP_NAME, ID_PATTERN, GroupLine, Groups
 from neti.registry.groups import is_subject_pattern
@@ -113,7 +113,7 @@ def next_edition(
         return None
     edition = after(before.edition, now)
     steps = (*(before.steps or (before.edition,)), edition)[-_STEPS:]
-    shrunk = 0 if is_of_no_command(before.shrunk, now) else before.shrunk
+    shrunk = before.shrunk if before.shrunk <= edition else 0  # of no command either
     return Groups(kept, edition, edition if shrink else shrunk, steps)
 
 

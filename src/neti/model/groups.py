@@ -63,13 +63,16 @@ class Groups:
         """``judged``, of which the last names this edition: otherwise no command made it."""
         return self.judged if self.judged[-1:] == (self.edition,) else ()
 
-    def naming(self, host_id: str, now: float) -> tuple[str, ...]:
+    def naming(self, host_id: str, now: float, *, by_subject: bool = True) -> tuple[str, ...]:
         """Groups with a line for just this id, not by a pattern, that has not ended at ``now``
-        (Unix seconds); sorted."""
+        (Unix seconds); sorted. ``by_subject``: those too that a command wrote for a subject."""
         return tuple(
             name
             for name, lines in sorted(self.lines.items())
-            if any(line.pattern == host_id and not line.has_ended(now) for line in lines)
+            if any(
+                line.pattern == host_id and not line.has_ended(now) and (by_subject or not line.by)
+                for line in lines
+            )
         )
 
 

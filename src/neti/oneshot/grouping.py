@@ -109,17 +109,20 @@ def left_behind(registry: OperatorRegistry, old: str, new: str, now: float) -> t
 def named_in(
     registry: OperatorRegistry, ids: Collection[str], now: float
 ) -> dict[str, tuple[str, ...]] | None:
-    """By id the groups with a line for it, of those that have any; None: that cannot be read.
-    ``now``: Unix seconds."""
+    """By id the groups with a line that an operator wrote for it, of those that have any; None:
+    that cannot be read now. ``now``: Unix seconds."""
     try:
         groups = decode(registry.setting("groups"))
-    except GroupsUnreadable:
+    except NetiError:
         return None
-    return _naming(groups, ids, now)
+    return _naming(groups, ids, now, by_subject=False)
 
 
-def _naming(groups: Groups, ids: Collection[str], now: float) -> dict[str, tuple[str, ...]]:
-    return {host_id: held for host_id in ids if (held := groups.naming(host_id, now))}
+def _naming(
+    groups: Groups, ids: Collection[str], now: float, *, by_subject: bool = True
+) -> dict[str, tuple[str, ...]]:
+    named = {host_id: groups.naming(host_id, now, by_subject=by_subject) for host_id in ids}
+    return {host_id: held for host_id, held in named.items() if held}
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from neti.model import Member, entry
 from neti.model.settings import Settings
 from neti.oneshot.grouping import left_behind
 from neti.oneshot.readiness import known
-from neti.oneshot.registered import Seen
+from neti.oneshot.registered import Seen, registered_of
 from neti.oneshot.retiring import gone, moves, retired, say
 from neti.registry import OperatorRegistry
 from neti.registry.leases import check_move
@@ -46,7 +46,8 @@ class Stopped(NetiError):
 
 @dataclass(slots=True, kw_only=True)
 class Move:
-    """``overlay``: that which moves, once it is known; ``freed``: NEW's own former one."""
+    """``overlay``: that which moves, once it is known; ``freed``: NEW's own former one; ``silent``:
+    OLD was not registered before, so no agent there has heard of it, perhaps."""
 
     registry: OperatorRegistry
     old: str
@@ -54,6 +55,7 @@ class Move:
     session_seconds: float
     overlay: IPv4Address | None = None
     freed: IPv4Address | None = None
+    silent: bool = False
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
@@ -61,8 +63,9 @@ class Move:
     def steps(self) -> Generator[Step, None, None]:
         """Raises Stopped, and RegistryError before anything is written."""
         check_move(self.old, self.new)
-        begun = self.clock()
         word = moves(retired(self.registry), self.old, self.new)
+        self.silent = word is None and not registered_of(self.registry, [self.old])
+        begun = self.clock()
         held = self.registry.lease_of(self.old)
         self.overlay = word.overlay if word is not None else held
         if self.overlay is None:

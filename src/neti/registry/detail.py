@@ -39,6 +39,7 @@ _DIGITS: Final = 12
 _DIGEST: Final = re.compile(rf"[0-9a-f]{{{_DIGITS}}}", re.ASCII)
 _CODE: Final = re.compile(r"[a-z][a-z0-9_]{0,31}", re.ASCII)
 _WORD: Final = re.compile(r"[0-9]{1,20}", re.ASCII)
+_MOST_WORD: Final = 32  # characters of a version, a stage or a digest
 _LAST_TIME: Final = 253_402_300_799  # the last second that people can be shown
 _MANY: Final = 1 << 32
 
@@ -304,7 +305,7 @@ def _codes(value: object) -> tuple[str, ...] | None:
 def _word(form: re.Pattern[str]) -> Callable[[object], str]:
     # A fleet of thousands has a handful of versions, stages and ways to install.
     fits = lru_cache(maxsize=256)(lambda text: form.fullmatch(text) is not None)
-    return lambda value: value if isinstance(value, str) and fits(value) else ""
+    return lambda v: v if isinstance(v, str) and len(v) <= _MOST_WORD and fits(v) else ""
 
 
 def _whole(least: int, most: int) -> Callable[[object], int | None]:

@@ -1,5 +1,7 @@
 """Hosts that operators take out of the fleet by a word in the registry."""
 
+from dataclasses import replace
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from neti.registry import SettingRead
 from neti.registry.memory import MemoryRegistry
 from neti.registry.memory.server import Copy
 from neti.registry.retired import Retired, added, encode, without
+from neti.state.folder import StateFolder
 
 
 @pytest.fixture
@@ -92,9 +95,26 @@ def test_an_address_that_was_given_away_leads_to_its_former_host_no_more(world: 
     old.start()  # it stays out, and follows the fleet
     world.settle()
     assert old.dataplane.read().elements["overlay"][overlay] == str(new.host.private)
+    # An answer that was under way when the word came.
+    old.running.registration.lease_held(IPv4Address(overlay))
+    assert old.running.core.members.overlay is None
     new.ask("leave")
     world.pass_time(5)
     assert overlay not in old.dataplane.read().elements["overlay"]
+
+
+def test_what_the_version_before_remembered_leads_nowhere_either(world: World) -> None:
+    """It kept its address beside the word."""
+    old, new = world.started(1), world.started(2)
+    overlay = moved(world, old, new)
+    old.stop()
+    folder = StateFolder(old.settings.table_files_path)
+    itself = folder.load("this machine").itself
+    folder.save_self(replace(itself, overlay=overlay))
+    old.start()
+    world.settle()
+    assert old.running.core.members.overlay is None
+    assert old.dataplane.read().elements["overlay"][overlay] == str(new.host.private)
 
 
 def test_more_than_the_guard_lets_go_at_once_are_not_held(world: World) -> None:

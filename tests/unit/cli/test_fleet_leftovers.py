@@ -56,7 +56,7 @@ def test_one_member_is_asked_about_by_its_id_or_an_address(neti: Neti) -> None:
 
 def test_labels_choose_the_hosts_that_call(neti: Neti) -> None:
     assert neti("leftovers", "--where", "tier=cron").output.splitlines() == [
-        "no host says that it calls a real address of members",
+        "none of these hosts says that it calls a real address of members",
         "1 host does not say: cron-1",
     ]
     assert neti("leftovers", "--site", "there").exit_code != 0

@@ -114,6 +114,21 @@ def test_fixed_places_say_what_the_attributes_say(
         assert may_be_open(message, start, end) or not is_open(said)
 
 
+def test_an_address_cannot_say_that_a_connection_is_over() -> None:
+    """Whoever has an IPv6 network chooses the bytes of his addresses."""
+    forged = ip_address("fd12:3430:4:802c:1:8005:1:7")
+    here = ip_address("fd00::1")
+    body = struct.pack("=BBH", 10, 0, 0)
+    body += _tuple(1, forged, here, _proto(6, 4000, 5432), odd=False)
+    body += _tuple(2, here, forged, _proto(6, 5432, 4000), odd=False)
+    body += nested(4, nested(1, attribute(1, b"\3") + attribute(2, b"\7")))
+    assert may_go_on(body, 0, len(body))
+    assert may_be_open(body, 0, len(body))
+    one = tracked(body)
+    assert one is not None
+    assert not one.passing
+
+
 @given(body=st.binary(max_size=120))
 def test_what_is_no_connection_is_none(body: bytes) -> None:
     """Of a kernel to come, perhaps: it is passed over, and breaks nothing."""

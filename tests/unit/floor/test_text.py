@@ -149,6 +149,17 @@ def test_json_is_laid_out_as_python_lays_it_out(document: object, indent: int) -
             assert text.json_document(document, indent=indent) == expected
 
 
+def test_of_a_long_list_each_entry_has_a_line() -> None:
+    """A fleet of thousands: for grep."""
+    rows = [{"id": f"db-{number}", "more": [number, None, "\x7f\u2028"]} for number in range(101)]
+    document = {"members": rows, "total": 101}
+    lines = text.json_document(document, indent=2).splitlines()
+    assert json.loads("\n".join(lines)) == document
+    assert lines[2] == '    {"id": "db-0", "more": [0, null, "\\u007f\\u2028"]},'
+    assert len(lines) == 101 + 5
+    assert json.loads(text.json_document([float("inf")] * 101, indent=2)) == [None] * 101
+
+
 def test_a_json_document_keeps_what_it_can() -> None:
     document = {"a": ["\\ud800", "\U0001f600", 1.5, "x\ny", None, True]}
     assert json.loads(text.json_document(document)) == document

@@ -31,7 +31,11 @@ def test_of_two_that_commands_made_the_greater_is_later(one: int, other: int) ->
 
 def test_a_clock_that_is_not_set_calls_no_edition_false() -> None:
     assert not is_of_no_command(int(NOW), 0.0)
-    assert is_of_no_command(1 << 40, 0.0)
+    assert is_of_no_command(1 << 53, 0.0)
+    later = int(NOW) + 100 * YEAR  # and this version is old
+    assert not is_later(later - 1, later, 0.0)
+    assert after(later, 0.0) == later + 1
+    assert after(1 << 53, 0.0) > 0
 
 
 def test_nothing_takes_the_place_of_something() -> None:

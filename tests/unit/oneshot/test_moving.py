@@ -82,7 +82,7 @@ def test_cut_off_behind_any_step_the_same_command_goes_on(three: Three, after: i
 
 def test_said_once_more_it_moves_nothing_again(three: Three) -> None:
     """Nor when the old host's agent, of a version before, has another address meanwhile."""
-    three.old.running.registration.retire = lambda sentence: None  # type: ignore[method-assign]
+    three.old.running.following._retiring.take = lambda value: None  # type: ignore[method-assign]
     first = done(list(three.move().steps()))
     assert first == {**ALL, "out": False}
     other = three.registry.lease_of(three.old.host.id)
