@@ -298,6 +298,9 @@ def given_away(world: World, truth: Truth, host: SimulatedHost) -> Found:
         return
     if "kernel" in agent.core.problems or world.time.now - truth.of(host).meddled <= MENDED_WITHIN:
         return
+    out = agent.core.disk.itself.retired
+    if out is not None and out.overlay is None:
+        return  # whoever is out, and was not moved, does not look whose its lease is
     for overlay, leads in table.elements.get("overlay", {}).items():
         passed = world.time.now - truth.passed_on.get(overlay, -1e9) > MENDED_WITHIN
         owner = truth.owner.get(overlay, host.id)
