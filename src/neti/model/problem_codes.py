@@ -475,7 +475,7 @@ _KINDS: Final = (
     _warning(
         "thread",
         "A background part of the agent failed and was restarted",
-        "Report it, with the log. Nothing else is needed",
+        "Report it, with the file that `neti support` makes. Nothing else is needed",
     ),
     _critical(
         "trial_expired",
@@ -489,7 +489,7 @@ _KINDS: Final = (
     _warning(
         "unexpected",
         "An unexpected error. The agent goes on and reads everything again",
-        "Report it, with the log",
+        "Report it, with the file that `neti support` makes",
     ),
 )  # fmt: skip
 
