@@ -68,14 +68,14 @@ def _port(ctx: click.Context, param: click.Parameter, text: str | None) -> dict[
     "sources",
     multiple=True,
     metavar="WHO",
-    help="To whom, needed to open: an address, a CIDR, a member's id or a group. Repeatable.",
+    help="Who gets in: an address, a CIDR, a member's id or a group. Required to open. Repeatable.",
 )
 @click.option(
     "--for",
     "seconds",
     callback=_seconds,
     metavar="TIME",
-    help="How long, needed to open: 30m, 2h, 1d; at least 1m and at most 7d.",
+    help="For how long: 30m, 2h, 1d; at least 1m and at most 7d. Required to open.",
 )
 @click.option("--close", is_flag=True, help="End it now: of PORT, or of all; perhaps only --from.")
 @click.option("--list", "show", is_flag=True, help="Show what is open (as without a PORT).")

@@ -17,17 +17,15 @@ from neti.cli.common import (
     config_option,
     fleet_seen,
     json_option,
-    registry_of,
     settings_in_force,
 )
+from neti.cli.fleet_fresh import say_anew
 from neti.cli.output import is_terminal, print_json, progress, say
 from neti.errors import NetiError
 from neti.fleet import readiness
-from neti.fleet.attendance import lasting
 from neti.fleet.finding import LIGHTS, QUESTIONS, Finding, Known, Question, worst
 from neti.model.settings import Settings
 from neti.oneshot import readiness as looking
-from neti.oneshot.asking_anew import ask_anew
 from neti.oneshot.registered import Seen
 
 _ASKS: Final = {
@@ -122,20 +120,8 @@ def _lines(findings: Sequence[Finding], questions: Sequence[Question]) -> Iterat
 
 def _seen(settings: Settings, *, fresh: bool) -> Seen:
     if fresh:
-        asked_anew(settings)
+        say_anew(settings)
     return fleet_seen(settings)
-
-
-def asked_anew(settings: Settings) -> None:
-    """Every host says anew how it is, as ``neti fleet --fresh`` has it."""
-    with registry_of(settings) as registry:
-        for answered in ask_anew(settings, registry):
-            if is_terminal(sys.stderr):
-                there = answered.asked - len(answered.silent)
-                within = lasting(answered.within)
-                progress(f"{there} of {answered.asked} hosts have answered ({within} at most)")
-    if is_terminal(sys.stderr):
-        progress()
 
 
 @click.command()

@@ -201,7 +201,7 @@ def _retire(
         if rows and not asked.release_leases and not asked.dry_run:
             say("→ neti lease release ID, or neti lease gc, once a machine is gone for good")
         if rows and grouped is None:
-            say("whether a group has a line for them is not known\n→ neti group list")
+            say("whether a group has a line for them is not known", "→ neti group list")
         for host_id, groups in (grouped or {}).items():
             say(having_line(groups, host_id))
             say(*(f"→ {command('neti group remove', one, host_id)}" for one in groups))

@@ -136,7 +136,10 @@ def test_groups_that_name_a_retired_host_are_told(
     ]
     registry.change_setting("groups", b"?")
     unread = run(tmp_path, "retire", "web-1", "--yes", "--wait", "0s")
-    assert "whether a group has a line for them is not known" in unread.stdout
+    assert unread.stdout.splitlines()[-2:] == [
+        "whether a group has a line for them is not known",
+        "→ neti group list",
+    ]
     again = run(tmp_path, "retire", "web-1", "--yes", "--wait", "0s", "--json")
     assert json.loads(again.stdout)["hosts"][0]["still_in"] is None
 
