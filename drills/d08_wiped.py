@@ -17,6 +17,7 @@ TITLE = "the registry wiped, and restored to yesterday: nobody is removed"
 
 _SESSION: Final = 3
 _LINGER: Final = 2  # seconds: were they counted as lost, they would be gone at once
+_HOLD: Final = 20  # seconds that a doubt is told where it concerned nobody
 
 Sets = dict[str, dict[str, str]]
 
@@ -25,7 +26,7 @@ def run(drill: Run) -> Rows:
     with Field(drill, hosts=3, registry="zookeeper") as field:
         h1, h2, _ = field.hosts
         for host in field.hosts:
-            host.configure(session_seconds=_SESSION, linger_seconds=_LINGER)
+            host.configure(session_seconds=_SESSION, linger_seconds=_LINGER, hold_seconds=_HOLD)
         field.serve(h2.namespace)
         field.start()
         steps = Steps()

@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -241,6 +242,20 @@ def test_nobody_decides_by_the_words_of_an_error() -> None:
                 if any(ast.unparse(each) in words for each in compared):
                     deciders.append(f"{place}:{node.lineno}")
     assert deciders == []
+
+
+def test_what_takes_more_than_an_s_says_its_plural() -> None:
+    """``2 entrys`` was in a message that people read at three in the morning."""
+    wrong = []
+    for path in [*SOURCE.rglob("*.py"), *LAB.rglob("*.py")]:
+        if "counted(" not in (text := path.read_text()):
+            continue
+        for node in ast.walk(ast.parse(text)):
+            match node:
+                case ast.Call(func=ast.Name(id="counted"), args=[_, ast.Constant(value=str(one))]):
+                    if re.search(r"([^aeiou]y|s|x|z|ch|sh)$", one):
+                        wrong.append(f"{path.name}:{node.lineno}: {one}")
+    assert wrong == []
 
 
 def test_the_lab_has_the_version_of_neti() -> None:

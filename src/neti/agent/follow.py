@@ -349,5 +349,6 @@ def _another_course(snapshot: Snapshot, known: Set[str]) -> str | None:
         return None
     return (
         f"the registry took another course than we saw (version {snapshot.origin.version}, and "
-        f"{counted(len(differing), 'entry')} not as known): was it restored from an older copy?"
+        f"{counted(len(differing), 'entry', 'entries')} not as known): was it restored from an "
+        "older copy?"
     )
