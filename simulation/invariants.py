@@ -302,8 +302,10 @@ def given_away(world: World, truth: Truth, host: SimulatedHost) -> Found:
     if out is not None and out.overlay is None:
         return  # whoever is out, and was not moved, does not look whose its lease is
     for overlay, leads in table.elements.get("overlay", {}).items():
-        passed = world.time.now - truth.passed_on.get(overlay, -1e9) > MENDED_WITHIN
-        owner = truth.owner.get(overlay, host.id)
+        if host.id not in truth.formerly.get(overlay, ()):
+            continue  # another host may well say that it is where this one is
+        passed = world.time.now - truth.passed_on[overlay] > MENDED_WITHIN
+        owner = truth.owner[overlay]
         if leads == str(host.host.private) and owner != host.id and passed:
             yield f"{overlay} is the address of {owner} now, and leads to {host.id} itself"
 

@@ -104,6 +104,7 @@ class Truth:
     said_last: dict[str, float] = field(default_factory=dict)  # when each said goodbye last
     owner: dict[str, str] = field(default_factory=dict)
     passed_on: dict[str, float] = field(default_factory=dict)  # when an address became another's
+    formerly: dict[str, set[str]] = field(default_factory=dict)  # and whose it has been
     leases: dict[str, str] = field(default_factory=dict)
     generations: dict[str, int] = field(default_factory=dict)  # of the entries that were there last
     stages: Counter[tuple[str, str]] = field(default_factory=Counter)  # from which to which
@@ -180,8 +181,10 @@ class Truth:
         self.leases = {}
         for overlay, host_id in server._leases.items():
             text = str(overlay)
-            if self.owner.get(text, host_id) != host_id:
+            before = self.owner.get(text, host_id)
+            if before != host_id:
                 self.passed_on[text] = now
+                self.formerly.setdefault(text, set()).add(before)
             self.leases[host_id], self.owner[text] = text, host_id
         present: dict[str, Member] = {}
         departed: dict[str, int] = {}
