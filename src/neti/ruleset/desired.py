@@ -65,6 +65,7 @@ class Membership:
     _defined: tuple[Groups | None, float] = (None, 0.0)
     _judged: frozenset[str] = frozenset()
     _touched: set[str] = field(default_factory=set)
+    _untold: dict[str, Member | None] = field(default_factory=dict)  # as each was when last told
 
     def __post_init__(self) -> None:
         self.gateways = GatewayPart(self.settings, self.host)
@@ -206,9 +207,22 @@ class Membership:
         self.overlay = overlay
 
     def take_changes(self) -> list[Change]:
-        """What became of members since the last call. The elements know of it already."""
+        """What became of members since the last call, one per id at most. The elements know of it
+        already."""
+        self._learn()
+        untold, self._untold = self._untold, {}
+        return [
+            Change(host_id, before, after)
+            for host_id, before in untold.items()
+            if (after := self.fleet.members.get(host_id)) != before
+        ]
+
+    def _learn(self) -> None:
+        """The elements know of members as they are now. The changes stay for ``take_changes``:
+        whoever needs the elements up to date must not keep a change from the log and the disk."""
         changes = self.fleet.take_changes()
         for change in changes:
+            self._untold.setdefault(change.id, change.before)
             for member, act in (
                 (change.before, self.elements.unwant),
                 (change.after, self.elements.want),
@@ -218,7 +232,6 @@ class Membership:
         touched = {change.id for change in changes}
         self._touched |= touched
         self.gateways.note(touched)
-        return changes
 
     def gateways_are_due(self) -> bool:
         """Whether who is to be sent to, or this host's own part, is not what ``pass_on`` knew."""
@@ -243,10 +256,10 @@ class Membership:
         touched, self._touched = self._touched, set()
         return touched
 
-    def require(self, on: bool) -> list[Change]:
-        """Whether encryption that sites require is in force on this host from now on. Returns what
-        ``take_changes`` would have. The roads that were told stay as they are."""
-        changes = self.take_changes()
+    def require(self, on: bool) -> None:
+        """Whether encryption that sites require is in force on this host from now on. The roads
+        that were told stay as they are."""
+        self._learn()
         if on != self.requires:
             sites = self.settings.sites.values()
             some = any(site.encrypt is Encrypt.REQUIRE for site in sites)
@@ -256,23 +269,20 @@ class Membership:
             self.requires = on
             for member in members:
                 self._tell(self.elements.want, member)
-        return changes
 
-    def group_members(self, groups: Groups | None, now: float) -> list[Change]:
+    def group_members(self, groups: Groups | None, now: float) -> None:
         """Who is in which group from now on, as of ``now`` (Unix seconds); None: no operator's
-        word is known, and nobody is in any. Returns what ``take_changes`` would have."""
-        changes = self.take_changes()
+        word is known, and nobody is in any."""
+        self._learn()
         self._defined, self._judged = (groups, now), self.needed_groups
         self._regroup()
-        return changes
 
-    def admit_by(self, in_force: MemberPorts) -> list[Change]:
-        """These are in force from now on. Returns what ``take_changes`` would have."""
-        changes = self.take_changes()
+    def admit_by(self, in_force: MemberPorts) -> None:
+        """These are in force from now on."""
+        self._learn()
         if in_force != self.ports_in_force:
             self.ports_in_force = in_force
             self._regroup()
-        return changes
 
     def _regroup(self) -> None:
         after = GroupIndex(self._defined[0], self.needed_groups, self._defined[1])
@@ -293,11 +303,10 @@ class Membership:
         """Whether other groups are needed than the last ``group_members`` knew."""
         return self.groups.needed != self._judged
 
-    def goes_by(self, host_id: str, road: Road | None) -> list[Change]:
+    def goes_by(self, host_id: str, road: Road | None) -> None:
         """From now on this member is reached by ``road``; None: nothing is known of it any more, as
-        of one without a key. Returns what ``take_changes`` would have: the elements must know of
-        the member as it is now."""
-        changes = self.take_changes()
+        of one without a key."""
+        self._learn()  # so that what is unwanted below is what is wanted now
         member = self.fleet.members.get(host_id)
         if member is not None:
             self._tell(self.elements.unwant, member)
@@ -307,7 +316,6 @@ class Membership:
             self.roads[host_id] = road
         if member is not None:
             self._tell(self.elements.want, member)
-        return changes
 
     def reached_at(self, member: Member) -> IPv4Address | None:
         """The real address to which packets to it go first; None: none, or it is this host."""
