@@ -67,10 +67,19 @@ def removals(world: World, truth: Truth, host: SimulatedHost) -> Found:
         host_id = truth.owner.get(overlay, "")
         if before[overlay] == str(host.host.private):
             continue  # it led here, and an operator has given it to another host since
+        if _led_to_former(world, truth, overlay, before[overlay]):
+            continue
         if _refused_in_the_clear(host, host_id):
             continue
         if why := _unjustified(world, truth, host, word, host_id, overlay, deaf):
             yield f"{host_id} ({overlay}) was removed, though {why}"
+
+
+def _led_to_former(world: World, truth: Truth, overlay: str, real: str) -> bool:
+    """It led to a host whose address it is no more, maybe since long before this host could see."""
+    former = truth.formerly.get(overlay, ())
+    at = [h.host for h in world.hosts if h.id in former and h.id != truth.owner.get(overlay)]
+    return any(real in (str(one.private), str(one.public)) for one in at)
 
 
 def _refused_in_the_clear(host: SimulatedHost, host_id: str) -> bool:
@@ -188,7 +197,9 @@ def clear(world: World, truth: Truth, host: SimulatedHost) -> Found:
         if member.site == host.host.site:
             continue
         to, real = overlay.get(str(member.overlay)), str(member.public)
-        if to is not None and str(member.overlay) not in through:
+        # For a moment an address that was another host's leads to where that one is.
+        led = world.time.now - truth.passed_on.get(str(member.overlay), -1e9) < MENDED_WITHIN
+        if to is not None and str(member.overlay) not in through and not led:
             yield f"{member.id} must be reached through the tunnel, and is in the clear"
         if real in peers:
             yield f"{member.id} must come through the tunnel, and is let in at {real}"

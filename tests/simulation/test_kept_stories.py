@@ -41,6 +41,28 @@ STORIES: Final[dict[str, tuple[int, list[Act]]]] = {
             Act("time", -1, (61.0,)),
         ],
     ),
+    "a host's time is over while others look at their tables for the tunnel": (
+        3,
+        [
+            Act("require_wholly", -1, (32.0,)),
+            Act("require_wholly", -1, (32.0,)),
+            Act("require_wholly", -1, (32.0,)),
+            Act("suffix", -1, ("fleet.internal",)),
+            Act("reboot", 0),
+            Act("time", -1, (11.0,)),
+            Act("crowd", 0, (5, 105.0, True)),
+        ],
+    ),
+    "a key is being read, and the connection goes, and the settings come again": (
+        3,
+        [
+            Act("power_cut", 2),
+            Act("cut", 1),
+            Act("encrypt", -1, ("prefer",)),
+            Act("registry_back"),
+            Act("retire", 2),
+        ],
+    ),
     "groups are defined, and the registry is wiped": (
         3,
         [Act("group_db", -1, ((1, 2), False, None)), Act("wipe"), Act("time", -1, (2.5,))],

@@ -218,10 +218,9 @@ class Following:
     def anew(self, *, remember: bool) -> None:
         """Membership from scratch for the present settings and host."""
         self._journal.anew()
-        read_before = self._core.members.fleet.reads_records
+        proved = self._core.members.fleet.proved_words
         self._core.renew_members(remember=remember)
-        if not read_before:
-            self.proving.listed()  # of those who are there already nobody has read a key
+        self.proving.anew(proved)
         self._core.soon("resync")
 
     def release(self, request: Request) -> None:

@@ -9,6 +9,7 @@ Must never do: ask about all members at once, or while the registry is away.
 
 import math
 from collections import deque
+from collections.abc import Mapping, Set
 from typing import Final
 
 from neti.agent.core import Core
@@ -27,11 +28,22 @@ class Proving:
 
     def listed(self) -> None:
         """A complete list was taken in: we did not see what happened to the entries before it."""
+        fleet = self._core.members.fleet
+        if fleet.reads_records:
+            fleet.doubt_what_was_proved()
+            self._begin(fleet.unproved)
+
+    def anew(self, proved: Mapping[str, str]) -> None:
+        """The membership was built from scratch. Of these entries, by id, it is known still that
+        records name them; records of other members may not have been read, or were being read."""
+        fleet = self._core.members.fleet
+        if fleet.reads_records:
+            words = fleet.trusted_words
+            self._begin({host_id for host_id in words if words[host_id] != proved.get(host_id)})
+
+    def _begin(self, ids: Set[str]) -> None:
         core, fleet = self._core, self._core.members.fleet
-        if not fleet.reads_records:
-            return
-        fleet.doubt_what_was_proved()
-        left = deque(sorted(fleet.unproved))
+        left = deque(sorted(ids))
         count = len(left)
         if not count:
             return

@@ -201,6 +201,17 @@ class Known:
         return self._judge.unvouched
 
     @property
-    def unproved(self) -> Collection[str]:
+    def unproved(self) -> Set[str]:
         """Members that are believed by what was proved before a gap, or before this agent ran."""
         return self._vouching.trusted
+
+    @property
+    def proved_words(self) -> dict[str, str]:
+        """By id, entries that records named when they were read, with no gap since."""
+        trusted = self._vouching.trusted
+        return {i: name for i, name in self._vouching.proved.items() if i not in trusted}
+
+    @property
+    def trusted_words(self) -> dict[str, str]:
+        """By id, the entries of ``unproved``."""
+        return {host_id: self._vouching.proved[host_id] for host_id in self._vouching.trusted}

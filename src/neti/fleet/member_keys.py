@@ -88,6 +88,7 @@ class MemberKeys:
         self._revoked.update(before._revoked)
         self._ending.update(before._ending)
         self._changed.update(before._said)
+        self.ask_again()
 
     def revoke(self, revoked: Set[str]) -> bool:
         """How the keys begin that operators revoked; what was revoked once stays so. Nobody is
