@@ -569,8 +569,16 @@ def flow(stage: Stage, host: SimulatedHost, number: int) -> None:
 )
 def encrypt(stage: Stage, how: str) -> None:
     world = stage.world
+    if how == "off" and world.gateways:
+        return  # what they pass on is encrypted
     world.encrypt = Encrypt(how)
-    sites = {name: replace(site, encrypt=world.encrypt) for name, site in SITES.items()}
+    told_of_sites(stage)
+
+
+def told_of_sites(stage: Stage) -> None:
+    """The configuration of all hosts is another one, and their agents are told."""
+    world = stage.world
+    sites = world.sites()
     for host in world.hosts:
         if host.settings.sites == sites:
             continue

@@ -8,17 +8,16 @@ that the code runs on.
 import contextlib
 import logging
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 from neti import durable, files
 from neti.agent import kept_out, loop, preview, record_file, shadow_evidence, shadow_log
 from neti.agent import kernel as agent_kernel
-from neti.dataplane import malloc, reconciler, way_out
+from neti.dataplane import boot_note, forwarding, malloc, reconciler, way_out
 from neti.host import surroundings
 from neti.identity import preflight
-from neti.oneshot import down, passing, relax, restore, up, word
+from neti.oneshot import down, relax, restore, up, word
 from neti.ruleset import plan
 from neti.ruleset.objects import RELAXED_MARK
 from neti.stage.shadow import Listener
@@ -146,7 +145,8 @@ def shut() -> Iterator[None]:
                 "registry_addresses": lambda *_, **__: here().reserved,
             },
         ),
-        (passing, {"Forwarding": lambda _: SimpleNamespace(follow=lambda _: ())}),
+        (forwarding, {"KernelInterfaces": lambda: here().machine.interfaces_}),
+        (boot_note, {"boot_id": lambda _: here().boot_id}),
     ]
     logger = logging.getLogger("neti")
     silent, logger.disabled = logger.disabled, True

@@ -17,6 +17,7 @@ from neti.agent.loop import Agent
 from neti.agent.status import status
 from neti.agent.told import Stop
 from neti.control.server import Request
+from neti.dataplane.forwarding import Forwarding
 from neti.dataplane.monitor import NetworkChanged
 from neti.dataplane.reconciler import Reconciler
 from neti.errors import NetiError
@@ -38,6 +39,7 @@ from simulation import disk, doors
 from simulation.clock import HostClock
 from simulation.disk import Disk
 from simulation.gate import Gate, Killed
+from simulation.gateways import SimulatedProbes
 from simulation.kernel import SimulatedConnections, SimulatedKernel
 from simulation.machine import SERVED, SimulatedHostsFile, SimulatedMachine
 from simulation.metadata import SimulatedMetadata
@@ -219,6 +221,8 @@ class SimulatedHost:
             chance=lambda below: 0,
             new_key=self.keys.new_key,
             tunnel=self.tunnel.at_hand(),
+            forwarding=Forwarding(self.settings.table_files_path),
+            probes=SimulatedProbes(self),
             registry=self.registry,
             worker=self.worker,
             folder=folder,

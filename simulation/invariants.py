@@ -12,7 +12,9 @@ from neti import durable
 from neti.monitoring.check import judge
 from neti.monitoring.situation import KernelLook, Level, Limits, Situation
 from neti.monitoring.status import Status
+from neti.ruleset.gateways import Way
 from neti.state.folder import KEY_FILE, STAGE_FILE
+from simulation.gateways import has_role
 from simulation.group_invariants import narrowed, no_trial, outside
 from simulation.host import SimulatedHost
 from simulation.truth import MENDED_WITHIN, Truth, Word
@@ -69,7 +71,7 @@ def removals(world: World, truth: Truth, host: SimulatedHost) -> Found:
             continue  # it led here, and an operator has given it to another host since
         if _led_to_former(world, truth, overlay, before[overlay]):
             continue
-        if _refused_in_the_clear(host, host_id):
+        if _refused_in_the_clear(host, host_id) or _without_a_way(host, host_id):
             continue
         if why := _unjustified(world, truth, host, word, host_id, overlay, deaf):
             yield f"{host_id} ({overlay}) was removed, though {why}"
@@ -89,6 +91,21 @@ def _refused_in_the_clear(host: SimulatedHost, host_id: str) -> bool:
     if not required or any(left is not None for left in required.values()):
         return False
     return agent is None or host_id in agent.core.members.fleet.members
+
+
+def _without_a_way(host: SimulatedHost, host_id: str) -> bool:
+    """Gateways: it is a member still, and there is no gateway by which to reach it, or no key; or
+    its road by them is on its way into the kernel, or waits until that takes the rules."""
+    agent = host.agent
+    if agent is None or not host.world.gateways:
+        return bool(host.world.gateways)
+    fleet, part = agent.core.members.fleet, agent.core.members.gateways
+    member = fleet.members.get(host_id)
+    if member is None or member.site == host.host.site:
+        return False
+    if agent.core.members.elements.pending or "kernel" in agent.core.problems:
+        return True
+    return host_id not in fleet.keys or part.way(member) in (None, Way.NONE)
 
 
 def _unjustified(
@@ -116,8 +133,9 @@ def _unjustified(
         return ""
     if truth.leases.get(host_id) != overlay:
         return ""  # the address is not its any more
-    if now - truth.passed_on.get(overlay, -1e9) < MENDED_WITHIN:
-        return ""  # it led to whoever had it before
+    lost = truth.lease_lost.get((host_id, overlay), -1e9)
+    if now - max(lost, truth.passed_on.get(overlay, -1e9)) < MENDED_WITHIN:
+        return ""  # it led to whoever had it before, or was not its for a moment
     if host_id in truth.members:
         member = truth.members[host_id]
         if str(member.overlay) != overlay:
@@ -205,6 +223,17 @@ def clear(world: World, truth: Truth, host: SimulatedHost) -> Found:
             yield f"{member.id} must come through the tunnel, and is let in at {real}"
 
 
+def forwarding(world: World, truth: Truth, host: SimulatedHost) -> Found:
+    """Gateways: the kernel forwards only what rules name, and not while Neti is down."""
+    word = truth.of(host)
+    if not host.machine.interfaces_.forwarded or has_role(host) or not host.answers or host.late:
+        return
+    if world.time.now - max(word.meddled, host.moved) <= MENDED_WITHIN or word.damaged:
+        return
+    if host.kernel.failing is None and "forwarding.json" in host.disk.files:
+        yield "its uplink forwards, and there are no rules of a gateway"
+
+
 AFTER_EACH_STEP: Final[tuple[Callable[[World, Truth, SimulatedHost], Found], ...]] = (
     way_in,
     own_traffic,
@@ -215,6 +244,7 @@ AFTER_EACH_STEP: Final[tuple[Callable[[World, Truth, SimulatedHost], Found], ...
     clear,
     outside,
     narrowed,
+    forwarding,
 )
 
 
@@ -344,6 +374,8 @@ def flows(world: World, truth: Truth, host: SimulatedHost) -> Found:
 def identity(world: World, truth: Truth, host: SimulatedHost) -> Found:
     """The machine's own: one odd answer takes no address away."""
     member = truth.members.get(host.id)
+    if world.time.now - host.moved <= MENDED_WITHIN:
+        return  # it had none until then
     if member is not None and member.public is None and host.host.public is not None:
         yield "it is registered without its public address, which is there"
 
@@ -396,6 +428,8 @@ def tunnel(world: World, truth: Truth, host: SimulatedHost) -> Found:
         return
     if {"kernel", "encryption_missing", "encryption_device"} & {one.code for one in core.problems}:
         return
+    if core.members.elements.pending and "commit" in core.timers.due:
+        return  # a member that has another address now: the device first, then the table
     led = table.elements.get("tunnel_peers", {}).keys()
     device = host.tunnel.device()
     held = {} if device is None else device.peers

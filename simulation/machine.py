@@ -14,6 +14,7 @@ from neti.host.network import Link, Network, Route
 from neti.model import IPAddress
 from neti.stage.shadow import Listener
 from simulation.gate import Gate
+from simulation.gateways import SimulatedInterfaces
 
 SERVED: Final = 8080  # the port at which each host serves somebody who is no member
 GATEWAY: Final = IPv4Address("10.0.255.1")
@@ -52,7 +53,11 @@ class SimulatedMachine:
     routes: list[Route] = field(default_factory=list)
     tables: dict[str, Table] = field(default_factory=dict)
     gateways: tuple[IPAddress, ...] = (GATEWAY,)
+    interfaces_: SimulatedInterfaces = field(init=False)
     _network: tuple[object, Network] | None = None  # as it was when it was last asked for
+
+    def __post_init__(self) -> None:
+        self.interfaces_ = SimulatedInterfaces(self.gate)
 
     def network(self, overlay_subnet: IPv4Network) -> Network:
         held = self._network
@@ -106,3 +111,4 @@ class SimulatedMachine:
 
     def boot(self) -> None:
         self.routes, self.tables = [], {}
+        self.interfaces_.forwarded = False

@@ -10,6 +10,7 @@ from typing import Any, Final
 from neti.errors import NetiError
 from neti.oneshot import naming
 from neti.registry.memory import MemoryRegistry
+from neti.state.folder import NAMES_FILE
 from simulation.acts import Stage, act
 from simulation.clock import HostClock
 
@@ -54,8 +55,12 @@ def suffix(stage: Stage, word: str) -> None:
 
 
 def names_again(stage: Stage) -> None:
-    """Where the registry forgot them, or has older ones, an operator says anything of them."""
-    if any("names" in host.agent.core.live.faults for host in stage.world.hosts if host.agent):
+    """Where the registry forgot them, or has older ones, or a host cannot read what it kept, an
+    operator says anything of them."""
+    cores = [host.agent.core for host in stage.world.hosts if host.agent]
+    unread = [one.sentence for core in cores for one in core.problems if one.code == "state"]
+    held = any("names" in core.live.faults for core in cores)
+    if held or any(NAMES_FILE in sentence for sentence in unread):
         suffix(stage, SUFFIXES[0])
         suffix(stage, SUFFIXES[1])
 

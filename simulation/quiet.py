@@ -13,7 +13,17 @@ from neti.registry.groups import decode as decode_groups
 from neti.registry.memory import MemoryRegistry
 from neti.state.folder import KEY_FILE, StateFolder
 from neti.state.loaded import Loaded
-from simulation import acts, doors, group_acts, invariants, name_acts, name_invariants, retire_acts
+from simulation import (
+    acts,
+    doors,
+    gateway_acts,
+    gateways,
+    group_acts,
+    invariants,
+    name_acts,
+    name_invariants,
+    retire_acts,
+)
 from simulation.acts import JUNK, TRIAL, Stage
 from simulation.host import SimulatedHost
 from simulation.invariants import Fault
@@ -21,6 +31,7 @@ from simulation.told import Told, differing, told_by
 from simulation.truth import Truth
 from simulation.world import HOLD_SECONDS, World
 
+_PROVED_WITHIN: Final = 90  # seconds
 _LONG: Final = (61.0, 61.0, 700.0, 700.0, 61.0)
 # Rightly named until the agent is restarted, or an operator says more; simulated hosts have no
 # certificates.
@@ -73,6 +84,10 @@ def faults(stage: Stage, story: list[str]) -> Iterator[Fault]:
     """Everything works again; what is wrong after that."""
     world, truth = stage.world, stage.truth
     _everything_works(stage)
+    for _ in range(_PROVED_WITHIN):
+        if not any(h.agent is not None and h.agent.following.proving.goes_on for h in world.hosts):
+            break
+        world.pass_time(1.0)  # a few records each second, and a leap counts as one
     for seconds in _LONG:
         world.pass_time(seconds)
         truth.look(world)
@@ -149,6 +164,9 @@ def _everything_works(stage: Stage) -> None:
     if any(_without_groups(host) for host in _running(world)):
         group_acts.groups_again(stage)
     name_acts.names_again(stage)
+    for host_id in sorted(one for ids in world.gateways.values() for one in ids):
+        gateway_acts.drained(world, host_id, False)
+    world.settle()
 
 
 def _without_groups(host: SimulatedHost) -> bool:
@@ -165,7 +183,12 @@ def strict_here(host: SimulatedHost) -> bool:
 def _goodbye(stage: Stage, story: list[str]) -> Iterator[Fault]:
     """Whatever is held from before, one host that leaves is let go of by everybody."""
     world, truth = stage.world, stage.truth
-    running = [h for h in _running(world) if (said := h.status()) is not None and said.registered]
+    named = {one for ids in world.gateways.values() for one in ids}  # their site needs them
+    running = [
+        host
+        for host in _running(world)
+        if host.id not in named and (said := host.status()) is not None and said.registered
+    ]
     if len(running) < 5:
         return
     host = running[0]
@@ -210,6 +233,8 @@ def _stays(host: SimulatedHost, code: str) -> bool:
             return _doubts_still(host)
         case "encryption_not_strict":  # an operator turned strict off
             return not strict_here(host)
+        case "gateways_gone" | "encryption_silent":
+            return any(not _has_gateway(host.world, site) for site in host.world.gateways)
         case _:
             return code in _STAY
 
@@ -244,6 +269,38 @@ def _tunnel(world: World, host: SimulatedHost, told: Told) -> Iterator[Fault]:
             yield Fault("tunnel", host.label, f"it does not send to {other.id} through the tunnel")
 
 
+def _gateways(world: World, host: SimulatedHost) -> Iterator[Fault]:
+    """Gateways pass on, others do not, and what this host sends arrives."""
+    named = {one for ids in world.gateways.values() for one in ids}
+    passes, down = gateways.relays(host), host.kernel.stage == "down"
+    # One without a public address is none.
+    if (host.id in named and host.host.public is not None and not down) != passes:
+        said = "passes on" if passes else "does not pass on"
+        yield Fault("gateways", host.label, f"it {said}; the gateways are {sorted(named)}")
+    if down or not world.gateways:
+        return
+    for other in _running(world):
+        if other.host.site == host.host.site or other.kernel.stage == "down":
+            continue
+        if not all(map(_goes_somewhere, (host, other))):
+            continue
+        if not world.reaches(host, other):
+            yield Fault("gateways", host.label, f"what it sends to {other.id} does not arrive")
+
+
+def _goes_somewhere(host: SimulatedHost) -> bool:
+    """Whether it has a public address, or a gateway of its site is there."""
+    return host.host.public is not None or _has_gateway(host.world, host.host.site)
+
+
+def _has_gateway(world: World, site: str) -> bool:
+    there = world.gateways.get(site, ())
+    return any(
+        one.id in there and one.host.public is not None and one.kernel.stage != "down"
+        for one in _running(world)
+    )
+
+
 def _agree(stage: Stage) -> Iterator[Fault]:
     world = stage.world
     registry = MemoryRegistry(world.server)
@@ -264,11 +321,13 @@ def _agree(stage: Stage) -> Iterator[Fault]:
         kept = _on_disk(host)
         record = kept.record
         confirmed = record is not None and record.requires and host.kernel.stage == "enforced"
-        required = confirmed and world.encrypt is Encrypt.REQUIRE
+        # Nothing goes in the clear where it may have to pass a gateway.
+        required = bool(world.gateways) or (confirmed and world.encrypt is Encrypt.REQUIRE)
         state = host.kernel.read()
         for sentence in differing(state, told, host_id, host.host.site, required=required):
             yield Fault("agree", host_id, sentence)
         yield from _tunnel(world, host, told)
+        yield from _gateways(world, host)
         yield from _groups(world, host)
         overlays = {member.id: member.overlay for member in told.members.values()}
         for sentence in name_invariants.wrong(world, host, overlays):

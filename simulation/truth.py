@@ -104,6 +104,8 @@ class Truth:
     said_last: dict[str, float] = field(default_factory=dict)  # when each said goodbye last
     owner: dict[str, str] = field(default_factory=dict)
     passed_on: dict[str, float] = field(default_factory=dict)  # when an address became another's
+    # By host and address, when it was last not the host's any more; it may be again.
+    lease_lost: dict[tuple[str, str], float] = field(default_factory=dict)
     formerly: dict[str, set[str]] = field(default_factory=dict)  # and whose it has been
     leases: dict[str, str] = field(default_factory=dict)
     generations: dict[str, int] = field(default_factory=dict)  # of the entries that were there last
@@ -177,8 +179,8 @@ class Truth:
         elif (before, word.stage) == ("trial", "enforced") and not word.vouched:
             word.shut_out = "elsewhere" in host.sessions
 
-    def _read(self, server: MemoryServer, now: float) -> None:
-        self.leases = {}
+    def _read_leases(self, server: MemoryServer, now: float) -> None:
+        held, self.leases = self.leases, {}
         for overlay, host_id in server._leases.items():
             text = str(overlay)
             before = self.owner.get(text, host_id)
@@ -186,6 +188,12 @@ class Truth:
                 self.passed_on[text] = now
                 self.formerly.setdefault(text, set()).add(before)
             self.leases[host_id], self.owner[text] = text, host_id
+        for host_id, text in held.items():
+            if self.leases.get(host_id) != text:
+                self.lease_lost[host_id, text] = now
+
+    def _read(self, server: MemoryServer, now: float) -> None:
+        self._read_leases(server, now)
         present: dict[str, Member] = {}
         departed: dict[str, int] = {}
         for name in server._names:

@@ -15,7 +15,7 @@ from neti.dataplane.wireguard.memory import MemoryRoad, MemoryWireGuard
 from neti.dataplane.wireguard.road import Road
 from neti.dataplane.wireguard.tunnel import WholeTunnel
 from neti.model.wireguard_key import PrivateKey, PublicKey
-from neti.ruleset.peers import Change
+from neti.ruleset.peers import Change, Endpoint
 from simulation.gate import Gate
 
 _PACKET = 148  # bytes
@@ -71,6 +71,10 @@ class _Device(MemoryWireGuard):
 
     def has(self, key: PublicKey) -> bool:
         return key in self._peers
+
+    def endpoint(self, key: PublicKey) -> Endpoint | None:
+        state = self._peers.get(key)
+        return state.peer.endpoint if state is not None else None
 
     def unanswered(self, key: PublicKey) -> None:
         """Something was sent to this peer."""

@@ -1,15 +1,17 @@
 """A registry, true time, and hosts. It moves only when it is told to."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Final
 
-from neti.model import Encrypt, Host, Site
+from neti.model import Encrypt, Host, Reach, Site
 from neti.model.settings import RegistryTLS, Settings
+from neti.model.wireguard_key import PublicKey
 from neti.registry.memory import MemoryServer
-from simulation import disk
+from simulation import disk, gateways
 from simulation.clock import HostClock, Time
 from simulation.host import SimulatedHost
 
@@ -36,6 +38,7 @@ _ROUNDS: Final = 60
 _GATHERED: Final = 1.2  # seconds
 # Seconds: the first, by how much each next one is longer, and the longest.
 _LEAP, _LONGER, _LONGEST_LEAP = 120.0, 60.0, 300.0
+_PROBED, _PROBE_EVERY = 9.0, 1.0  # seconds
 _LATE_AT_MOST: Final = 10.0  # seconds: then a connection that says nothing is given up
 _numbers = itertools.count(1)
 
@@ -61,6 +64,8 @@ class World:
         self.passed: Callable[[], None] = lambda: None  # told of each leap
         self.encrypt = Encrypt.OFF  # between the sites, as the configuration of all hosts says
         self.udp_blocked = False  # between them
+        # By site, the ids of its gateways, as the configuration of all hosts says.
+        self.gateways: Mapping[str, tuple[str, ...]] = {}
         self._heard: dict[int, float] = {}  # by session, when it was last kept alive
         for number in range(1, count + 1):
             self.add(number)
@@ -93,6 +98,19 @@ class World:
         self.hosts.append(made)
         return made
 
+    def sites(self) -> dict[str, Site]:
+        """As the configuration of all hosts says."""
+        named = self.gateways
+        return {
+            name: replace(
+                site,
+                encrypt=self.encrypt,
+                gateways=named.get(name, ()),
+                reached_by=Reach.GATEWAY if name in named else site.reached_by,
+            )
+            for name, site in SITES.items()
+        }
+
     def close(self) -> None:
         for host in self.hosts:
             host.kill()
@@ -120,9 +138,14 @@ class World:
         if seconds > _GATHERED:
             self.pass_time(_GATHERED)
         leap = _LEAP
+        # Of gateways each host asks once a second, and believes three answers: so it does at first.
+        slowly = self.time.now + _PROBED if self.gateways else 0.0
         while self.time.now < end:
             self._expire_sessions()
-            self.time.now, leap = self._next(end, leap), min(leap + _LONGER, _LONGEST_LEAP)
+            if self.time.now < slowly:
+                self.time.now = min(end, self._next(end, _PROBE_EVERY))
+            else:
+                self.time.now, leap = self._next(end, leap), min(leap + _LONGER, _LONGEST_LEAP)
             self._expire_sessions()
             for host in self.hosts:
                 if host.late and self.time.now >= host.late_since + _LATE_AT_MOST:
@@ -172,11 +195,22 @@ class World:
             device = host.tunnel.device_
             for key in device.peers():
                 other = ends.get(key)
-                both = other is not None and own is not None and other.tunnel.device_.has(own)
-                if both and not self.udp_blocked:
+                if other is not None and own is not None and self._meet(host, other, own):
                     device.shake_hands(key, host.clock.wall())
                 else:
                     device.unanswered(key)
+
+    def _meet(self, host: SimulatedHost, other: SimulatedHost, own: PublicKey) -> bool:
+        mutual = other.tunnel.device_.has(own)
+        return mutual and self.reaches(host, other) and self.reaches(other, host)
+
+    def reaches(self, host: SimulatedHost, other: SimulatedHost) -> bool:
+        """Whether what this host's WireGuard sends to the other one gets there."""
+        if not self.gateways:
+            return not self.udp_blocked
+        key = other.tunnel.device_.public
+        to = host.tunnel.device_.endpoint(key) if key is not None else None
+        return to is not None and gateways.arrives(host, to, other)
 
     # --- the registry ---
 

@@ -24,6 +24,7 @@ from neti.agent.disk import Disk
 from neti.agent.host_network import HostNetwork
 from neti.agent.impostors import Impostors
 from neti.agent.open_sessions import OpenSessions
+from neti.agent.passing import Passing
 from neti.agent.retiring import Retiring
 from neti.agent.roads import Roads
 from neti.agent.tracked import Tracked
@@ -41,6 +42,7 @@ from neti.registry.memory import MemoryRegistry
 from neti.registry.names import decode as decode_names
 from neti.registry.retired import decode as decode_retired
 from neti.ruleset import reach
+from neti.ruleset.gateway_part import GatewayPart
 from neti.stage import stages, way_in
 from neti.stage.stages import Record
 from neti.stage.taking_up import Found
@@ -308,6 +310,22 @@ def a_word_in_the_kernel_is_written_over() -> Patches:
     yield patch.object(Reconciler, "_read", lambda self, _: self._dataplane.read())
 
 
+def forwarding_stays_off() -> Patches:
+    """Forwarding is switched on with the table, and never looked at again."""
+    real = Passing.forward
+    yield patch.object(Passing, "forward", lambda s: "" if s._forwarding else real(s))
+
+
+def down_leaves_forwarding_on() -> Patches:
+    """A host that is down forwards whatever comes."""
+    yield patch.object(Passing, "take_out", lambda _: None)
+
+
+def a_silent_gateway_is_sent_to() -> Patches:
+    """Only the registry says whether a gateway is there."""
+    yield patch.object(GatewayPart, "believe", lambda *_: None)
+
+
 FAULTS: Final[tuple[Callable[[], Patches], ...]] = (
     unsaved_is_forgotten,
     a_word_in_the_kernel_is_written_over,
@@ -341,6 +359,9 @@ FAULTS: Final[tuple[Callable[[], Patches], ...]] = (
     a_wiped_registry_takes_names_away,
     a_wiped_registry_lets_retired_hosts_in,
     a_hosts_file_is_written_once,
+    forwarding_stays_off,
+    down_leaves_forwarding_on,
+    a_silent_gateway_is_sent_to,
 )
 
 

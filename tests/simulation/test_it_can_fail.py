@@ -18,6 +18,7 @@ _REST: Final = Act("time", -1, (2.5,))
 _LONG: Final = Act("time", -1, (61.0,))
 _SHUT: Final = Act("ports_wholly", -1, (1, 32.0))
 _PREFER: Final = Act("encrypt", -1, ("prefer",))
+_GATEWAYS: Final = Act("name_gateways", -1, (2, 2, 32.0))
 _FORGED: Final = Act("junk", -1, ("1.0a000001c6336401c0a80001.0.ec2.ec2-1",))
 # By fault: the code that it is found by, the size of the fleet, what happens. A kill without a
 # number is tried before one effect after the other.
@@ -233,6 +234,13 @@ STORIES: Final[dict[Callable[[], Patches], tuple[str, int, list[Act]]]] = {
         "names",
         3,
         [Act("suffix", -1, ("neti.internal",)), _REST],
+    ),
+    old_faults.forwarding_stays_off: ("gateways", 3, [_GATEWAYS, Act("stop_forwarding", 0)]),
+    old_faults.down_leaves_forwarding_on: ("forwarding", 3, [_GATEWAYS, _LONG, Act("down", 0)]),
+    old_faults.a_silent_gateway_is_sent_to: (
+        "gateway_silent",
+        6,
+        [_GATEWAYS, _LONG, _LONG, *(Act("gateway_silent", -1, (n, 8.0)) for n in range(4))],
     ),
     old_faults.a_copy_is_answered_at_once: (
         "restless",

@@ -63,6 +63,79 @@ STORIES: Final[dict[str, tuple[int, list[Act]]]] = {
             Act("retire", 2),
         ],
     ),
+    "a key is not wanted any more, and wanted again, while the host hears of nothing": (
+        4,
+        [
+            Act("require_wholly", -1, (32.0,)),
+            Act("late", 1),
+            Act("encrypt", -1, ("prefer",)),
+            Act("encrypt", -1, ("off",)),
+            Act("encrypt", -1, ("prefer",)),
+        ],
+    ),
+    "a key is wanted, and not any more, and wanted again, over a power cut": (
+        3,
+        [
+            Act("power_cut", 1),
+            Act("encrypt", -1, ("require",)),
+            Act("upgrade", 2),
+            Act("restart", 2),
+            Act("encrypt", -1, ("off",)),
+            Act("power_cut", 2),
+            Act("encrypt", -1, ("require",)),
+        ],
+    ),
+    "the last public addresses go, and one gateway a site is all there is": (
+        6,
+        [
+            Act("name_gateways", -1, (1, 4, 32.0)),
+            Act("kill", 0),
+            Act("time", -1, (61.0,)),
+            Act("start", 0),
+        ],
+    ),
+    "a gateway is drained, forwarding is switched off, and the other one dies": (
+        6,
+        [
+            Act("name_gateways", -1, (2, 2, 32.0)),
+            Act("drain", -1, (0, False)),
+            Act("stop_forwarding", 1),
+            Act("power_cut", 2),
+            Act("block_udp", -1, (True,)),
+            Act("time", -1, (31.0,)),
+        ],
+    ),
+    "a gateway whose agent is gone is taken down, and that is cut off": (
+        3,
+        [
+            Act("name_gateways", -1, (2, 2, 32.0)),
+            Act("kill", 2),
+            Act("interrupted", 2, ("down", 2)),
+            Act("start", 2),
+            Act("time", -1, (61.0,)),
+            Act("time", -1, (61.0,)),
+            Act("time", -1, (61.0,)),
+        ],
+    ),
+    "members are kept out where no group was ever defined, and the power goes": (
+        3,
+        [
+            Act("member_ports", 2, (5,)),
+            Act("enforce_from", 2, ("here",)),
+            Act("enforce_wholly", 2, (32.0,)),
+            Act("power_cut", 2),
+        ],
+    ),
+    "one of two gateways is silent, and comes back": (
+        6,
+        [
+            Act("name_gateways", -1, (2, 2, 32.0)),
+            Act("time", -1, (61.0,)),
+            Act("time", -1, (61.0,)),
+            Act("gateway_silent", -1, (0, 8.0)),
+            Act("gateway_silent", -1, (2, 8.0)),
+        ],
+    ),
     "groups are defined, and the registry is wiped": (
         3,
         [Act("group_db", -1, ((1, 2), False, None)), Act("wipe"), Act("time", -1, (2.5,))],

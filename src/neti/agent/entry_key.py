@@ -55,7 +55,10 @@ class EntryKey:
         """This host is registered, perhaps by an entry that was there before: then its record says
         with which key."""
         core, entry, key = self._core, self._entry(), self._core.own_key.text
-        if entry is not None and key == str(core.members.fleet.keys.get(core.host.id, "")):
+        fleet, host_id = core.members.fleet, core.host.id
+        # What is believed of this host may still be what a former entry's record said.
+        proved = entry is not None and fleet.has_proved(host_id, entry)
+        if entry is not None and proved and key == str(fleet.keys.get(host_id, "")):
             self._made = entry, key
         if self._made == (entry, key):
             self._told()

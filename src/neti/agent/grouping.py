@@ -27,6 +27,7 @@ class Grouping:
         self._core = core
         self.followed = followed
         self._said: tuple[bytes | None, str] | None = None  # not judged yet: a value, and the fleet
+        self._kept = followed  # as it is on disk, or is to be
         self._due = followed is not None
         self._as_of = 0.0
         self._every: tuple[Groups, GroupIndex] | None = None
@@ -62,8 +63,18 @@ class Grouping:
 
     def write_again(self) -> None:
         """Somebody else took it from the disk, or changed it there."""
-        if self.followed is not None and self.followed.groups.edition:
-            self._core.disk.keep(GROUPS_FILE, self._write)
+        self._kept = None
+        self._keep()
+
+    def _keep(self) -> None:
+        """Also that there are none, where rules look at them: otherwise a restart would take them
+        for lost, and let every member in."""
+        followed, core = self.followed, self._core
+        if followed is None or followed == self._kept:
+            return
+        if followed.groups.edition or core.members.needed_groups:
+            self._kept = followed
+            core.disk.keep(GROUPS_FILE, self._write)
 
     def _write(self) -> None:
         if self.followed is not None:
@@ -87,10 +98,9 @@ class Grouping:
         if followed != self.followed:
             log.info("groups_followed", edition=followed.groups.edition)
             self.followed, self._due = followed, True
-        if not followed.groups.edition:
+        self._keep()
+        if self._kept != followed:
             core.disk.overlook(GROUPS_FILE)  # a file that nobody needs is nobody's problem
-        elif self._due:
-            self.write_again()
 
     def _tell(self) -> None:
         core = self._core
@@ -99,6 +109,7 @@ class Grouping:
         core.members.group_members(followed.groups if followed is not None else None, now)
         if core.members.groups.known and not known and core.stage.record.member_ports is not None:
             core.soon("resync")  # now they are in force again
+        self._keep()  # the rules may look at other groups than they did
         self._look_again()
 
     def _look_again(self) -> None:

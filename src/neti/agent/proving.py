@@ -26,6 +26,11 @@ class Proving:
         self._left: deque[str] = deque()
         self._batch = 1
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether there are records left to be read."""
+        return bool(self._left)
+
     def listed(self) -> None:
         """A complete list was taken in: we did not see what happened to the entries before it."""
         fleet = self._core.members.fleet

@@ -198,11 +198,9 @@ def down(config: Path, as_json: bool) -> None:
     else:
         done = down_alone(config, folder, Said(time.time(), caller.described()))
         caller.note("down", agent=_who_did_it(asked))
-        # Before anything else is judged: nothing may be passed on without the rules that say what.
-        notes = put_forwarding_back(folder)
         if done.kernel is not None:
             raise NetiError(_failed("taken out", done.kernel, done.disk))
-        unsaved, notes = done.disk, (*done.notes, *notes)
+        unsaved, notes = done.disk, done.notes
         explain(_without(asked))
     if asked.answer is not None:
         notes = (*notes, *put_forwarding_back(folder))

@@ -205,6 +205,11 @@ class Known:
         """Members that are believed by what was proved before a gap, or before this agent ran."""
         return self._vouching.trusted
 
+    def has_proved(self, host_id: str, name: str) -> bool:
+        """Whether the host's record named this entry when it was read, with no gap since."""
+        vouching = self._vouching
+        return vouching.proved.get(host_id) == name and host_id not in vouching.trusted
+
     @property
     def proved_words(self) -> dict[str, str]:
         """By id, entries that records named when they were read, with no gap since."""

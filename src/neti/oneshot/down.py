@@ -59,6 +59,8 @@ def down_alone(config: Path, folder: Path, said: Said) -> Down:
     until the next boot."""
     kernel = list[str]()
     led: tuple[IPv4Network, ...] = ()
+    # Before the table: nothing may be passed on without the rules that say what.
+    notes = put_forwarding_back(folder)
     try:
         way_out.remove_table()
     except (DataplaneError, OSError) as error:
@@ -78,7 +80,7 @@ def down_alone(config: Path, folder: Path, said: Said) -> Down:
             way_out.leave_down_mark()
         except (DataplaneError, OSError) as error:
             kernel.append(f"an agent that wakes may write to the kernel again: {why(error)}")
-    notes = () if kernel else _end_connections(config, led)
+    notes = (*notes, *(() if kernel else _end_connections(config, led)))
     name_nobody(folder)
     return Down("; ".join(kernel) or None, disk, notes)
 
