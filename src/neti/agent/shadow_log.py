@@ -248,6 +248,12 @@ def accept_losing(folder: Path, ports: Iterable[Port], now: float) -> None:
     _save_accepted(folder, accepted(folder) | dict.fromkeys(ports, now))
 
 
+def take_back(folder: Path, ports: Iterable[Port]) -> None:
+    """Of these it no longer counts."""
+    gone = set(ports)
+    _save_accepted(folder, {p: when for p, when in accepted(folder).items() if p not in gone})
+
+
 def forget_accepted(folder: Path) -> None:
     _save_accepted(folder, {})
 

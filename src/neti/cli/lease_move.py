@@ -29,7 +29,13 @@ from neti.registry import OperatorRegistry
 @config_option
 @json_option
 @click.option("--force", is_flag=True, help="Even if OLD is registered: OLD gets another address.")
-@click.option("--check", "only_check", is_flag=True, help="Say what is wrong; change nothing.")
+@click.option(
+    "--check",
+    "--dry-run",
+    "only_check",
+    is_flag=True,
+    help="Say what is wrong; change nothing.",
+)
 @click.option(
     "--take-out", is_flag=True, help="Retire OLD in the same go, whether its agent answers or not."
 )

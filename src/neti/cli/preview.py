@@ -55,6 +55,13 @@ def _ports(_context: click.Context, _option: click.Parameter, texts: tuple[str, 
     is_flag=True,
     help="Print only the smallest member_ports that fit what members have used.",
 )
+@click.option(
+    "--take-back",
+    metavar="PORT/PROTO",
+    multiple=True,
+    callback=_ports,
+    help="Take --accept-losing of this port back. Repeatable.",
+)
 @click.option("--forget-accepted", is_flag=True, help="Take back every --accept-losing.")
 @watchable(2)
 def preview(
@@ -63,6 +70,7 @@ def preview(
     everything: bool,
     accept_losing: list[Port],
     suggest: bool,
+    take_back: list[Port],
     forget_accepted: bool,
 ) -> None:
     """Show who comes here that reject_all would refuse.
@@ -85,8 +93,9 @@ def preview(
       neti preview --accept-losing 8080/tcp --accept-losing 53/udp
       neti preview --suggest
     """
-    if accept_losing or forget_accepted:
-        names = accept(agent_folder(config), accept_losing, forget=forget_accepted)
+    if accept_losing or take_back or forget_accepted:
+        folder = agent_folder(config)
+        names = accept(folder, accept_losing, back=take_back, forget=forget_accepted)
         print_accepted(names, as_json)
         return
     if suggest:

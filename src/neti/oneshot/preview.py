@@ -69,15 +69,33 @@ def _owned(row: R, owned: Mapping[Socket, Socket]) -> R:
     return replace(row, listeners=tuple(owned.get(one, one) for one in row.listeners))
 
 
-def accept(folder: Path, ports: Sequence[Port], *, forget: bool) -> list[str]:
-    """Write down which ports may be lost, in the state ``folder``; ``forget``: what was said before
-    no longer counts. Returns all that may be lost, as names."""
+def accept(
+    folder: Path, ports: Sequence[Port], *, back: Sequence[Port] = (), forget: bool
+) -> list[str]:
+    """Write down which ports may be lost, in the state ``folder``; ``back``: that of these no
+    longer counts; ``forget``: nor of any other one. Returns all that may be lost, as names. Raises
+    NetiError where one that is to be taken back was never accepted: nothing is changed then."""
     from neti.agent import shadow_log
 
     if not folder.is_dir():
         raise NetiError(f"{folder} does not exist: no agent has run here, so nothing is recorded")
     if forget:
         shadow_log.forget_accepted(folder)
+    if back and not forget:
+        _take_back(folder, back)
     if ports:
         shadow_log.accept_losing(folder, ports, time.time())
     return [port_name(port) for port in sorted(shadow_log.accepted(folder))]
+
+
+def _take_back(folder: Path, ports: Sequence[Port]) -> None:
+    from neti.agent import shadow_log
+
+    held = shadow_log.accepted(folder)
+    if unknown := [port_name(port) for port in ports if port not in held]:
+        known = ", ".join(port_name(port) for port in sorted(held)) or "none"
+        raise NetiError(
+            f"never accepted as lost: {', '.join(unknown)}; accepted are: {known}. "
+            "Nothing was changed"
+        )
+    shadow_log.take_back(folder, ports)

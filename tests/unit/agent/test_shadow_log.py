@@ -484,6 +484,10 @@ def test_accepting_and_forgetting_by_command(neti: Callable[..., Result], tmp_pa
     done = neti("--accept-losing", "8080/tcp", "--accept-losing", "53/udp")
     assert done.stdout == "accepted as lost: 8080/tcp, 53/udp\n"
     assert "Accepted as lost: 8080/tcp, 53/udp." in neti().stdout
+    assert neti("--take-back", "53/udp").stdout == "accepted as lost: 8080/tcp\n"
+    never = neti("--take-back", "8080/tcp", "--take-back", "53/udp")
+    assert never.exit_code == 1
+    assert "never accepted as lost: 53/udp; accepted are: 8080/tcp" in never.output
     assert neti("--forget-accepted").stdout == "accepted as lost: nothing\n"
     refused = neti("--accept-losing", "8080")
     assert refused.exit_code == 2
