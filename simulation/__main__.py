@@ -51,6 +51,7 @@ _INJECTED: Final = {
         *("encrypt", "require_wholly", "delete_device", "delete_rule", "take_peer"),
         *("wireguard_ends", "block_udp", "lose_key", "copy_key", "take_key"),
     ),
+    "gateways": ("name_gateways", "lose_public", "stop_forwarding", "gateway_silent", "drain"),
 }
 _PLAYED: Final = itertools.count()
 _COLLECTED_EVERY: Final = 16
