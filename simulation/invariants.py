@@ -97,12 +97,14 @@ def _without_a_way(host: SimulatedHost, host_id: str) -> bool:
     """Gateways: it is a member still, and there is no gateway by which to reach it, or no key; or
     its road by them is on its way into the kernel, or waits until that takes the rules."""
     agent = host.agent
-    if agent is None or not host.world.gateways:
+    if agent is None:
         return bool(host.world.gateways)
     fleet, part = agent.core.members.fleet, agent.core.members.gateways
     member = fleet.members.get(host_id)
     if member is None or member.site == host.host.site:
         return False
+    if not host.world.gateways:
+        return member.public is None
     if agent.core.members.elements.pending or "kernel" in agent.core.problems:
         return True
     return host_id not in fleet.keys or part.way(member) in (None, Way.NONE)
@@ -230,7 +232,9 @@ def forwarding(world: World, truth: Truth, host: SimulatedHost) -> Found:
         return
     if world.time.now - max(word.meddled, host.moved) <= MENDED_WITHIN or word.damaged:
         return
-    if host.kernel.failing is None and "forwarding.json" in host.disk.files:
+    agent = host.agent
+    said = agent is not None and "forwarding_not_noted" in agent.core.problems
+    if host.kernel.failing is None and "forwarding.json" in host.disk.files and not said:
         yield "its uplink forwards, and there are no rules of a gateway"
 
 
@@ -374,8 +378,8 @@ def flows(world: World, truth: Truth, host: SimulatedHost) -> Found:
 def identity(world: World, truth: Truth, host: SimulatedHost) -> Found:
     """The machine's own: one odd answer takes no address away."""
     member = truth.members.get(host.id)
-    if world.time.now - host.moved <= MENDED_WITHIN:
-        return  # it had none until then
+    if world.time.now - host.moved <= MENDED_WITHIN or host.metadata.silent:
+        return  # it had none until then, or cannot know
     if sum(one.id == host.id for one in world.hosts) > 1:
         return  # the other machine may be the one that is registered
     if member is not None and member.public is None and host.host.public is not None:

@@ -12,6 +12,7 @@ from typing import Final
 from neti import log
 from neti.agent.core import Core
 from neti.agent.probing import Probing
+from neti.dataplane.boot_note import NoteTorn
 from neti.dataplane.forwarding import NotNoted
 from neti.errors import DataplaneError
 from neti.ruleset.gateway_part import GatewayPart
@@ -125,7 +126,11 @@ class Passing:
             log.warning("forwarding_not_noted", what=str(error))
             return ""
         except DataplaneError as error:
-            if wanted or before:
+            if isinstance(error, NoteTorn) and not wanted:
+                # It may forward still, and there are no rules any more that say what.
+                core.problems.clear("forwarding")
+                core.problems.set("forwarding_not_noted", str(error))
+            elif wanted or before:
                 core.problems.set("forwarding", f"this host cannot be a gateway as it is: {error}")
             log.error("forwarding", what=str(error))
             return ""

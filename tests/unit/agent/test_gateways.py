@@ -409,6 +409,26 @@ def test_a_gateway_with_a_full_disk_forwards_and_says_so(
     assert "forwarding_not_noted" not in box.problems()
 
 
+def test_a_gateway_no_more_with_a_torn_note_says_that_it_may_forward_still(there: World) -> None:
+    box, interfaces = gateway(there, 1, "ec2")
+    box.start()
+    there.settle()
+    note = there.folder / box.host.id / "forwarding.json"
+    held = note.read_bytes()
+    note.write_bytes(held[:-4])
+    sites = {name: replace(site, gateways=("other",)) for name, site in there.sites.items()}
+    box.new_settings = replace(box.settings, sites=sites)
+    box.ask("reload")
+    there.pass_time(20.0)
+    assert interfaces.on["eth0"]
+    assert "forwarding.json" in box.problems()["forwarding_not_noted"]
+    assert "forwarding" not in box.problems()
+    note.write_bytes(held)
+    box.running.kernel.look_at_network()
+    assert not interfaces.on["eth0"]
+    assert "forwarding_not_noted" not in box.problems()
+
+
 def test_a_gateway_says_who_drops_what_it_passes_on(there: World) -> None:
     """Until the first packet gets through, or it is a gateway no more."""
     box, _ = gateway(there, 1, "ec2")
