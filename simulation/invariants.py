@@ -329,6 +329,8 @@ def stays_out(world: World, truth: Truth, host: SimulatedHost) -> Found:
     since, agent = truth.retired.get(host.id), host.agent
     if since is None or agent is None or not host.answers or host.late or host.cut:
         return
+    if _has_copy(world, host):
+        return  # one of the two has heard it, and maybe not the one that is registered
     word, now = truth.of(host), world.time.now
     if host.id not in truth.heard_out or word.damaged or not agent.core.in_step.fresh:
         return
@@ -375,13 +377,18 @@ def flows(world: World, truth: Truth, host: SimulatedHost) -> Found:
             yield f"a flow to {flow.overlay} began without the table and is dead with it"
 
 
+def _has_copy(world: World, host: SimulatedHost) -> bool:
+    """Whether another machine has its id."""
+    return sum(one.id == host.id for one in world.hosts) > 1
+
+
 def identity(world: World, truth: Truth, host: SimulatedHost) -> Found:
     """The machine's own: one odd answer takes no address away."""
     member = truth.members.get(host.id)
     if world.time.now - host.moved <= MENDED_WITHIN or host.metadata.silent:
         return  # it had none until then, or cannot know
-    if sum(one.id == host.id for one in world.hosts) > 1:
-        return  # the other machine may be the one that is registered
+    if _has_copy(world, host) or (host.agent and host.agent.core.members.gateways.unanswered):
+        return  # the copy may be the one that is registered; or two witnesses said that it is gone
     if member is not None and member.public is None and host.host.public is not None:
         yield "it is registered without its public address, which is there"
 

@@ -103,7 +103,7 @@ class GatewayProbes:
     def judge(self, now: float) -> None:
         """All answers that have come by ``now`` must have been heard."""
         for probed in self._probed.values():
-            late = [word for word, asked in probed.waits.items() if now - asked >= PATIENCE]
+            late = [word for word, asked in probed.waits.items() if now >= asked + PATIENCE]
             for word in late:
                 del probed.waits[word]
                 probed.heard = 0

@@ -5,6 +5,9 @@ from collections.abc import Collection
 from ipaddress import IPv4Address
 from typing import Final
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from neti.ruleset.gateway_probes import GatewayProbes, Question
 
 PLACES: Final = {f"gw-{n}": IPv4Address(f"10.0.0.{n}") for n in (1, 2, 3)}
@@ -173,3 +176,19 @@ def test_one_that_is_presumed_dead_is_asked_at_once_and_is_alive_within_two_seco
     assert road.count("gw-3") < 8
     road.probes.presume([])  # they have answered, or not: this comes too late
     assert road.probes.belief.dead == {"gw-3"}
+
+
+@given(st.floats(0, 1e6, allow_nan=False))
+def test_what_was_done_when_it_was_due_is_not_due_again_at_once(begun: float) -> None:
+    """Whatever sums and differences of times round to."""
+    road = Road()
+    road.silent = set(PLACES)
+    road.now = begun
+    for _ in range(8):
+        due = road.probes.due()
+        assert due is not None
+        road.now = max(due, road.now)
+        road.turn()
+        after = road.probes.due()
+        assert after is not None
+        assert after > road.now
