@@ -104,10 +104,21 @@ def _without_a_way(host: SimulatedHost, host_id: str) -> bool:
     if member is None or member.site == host.host.site:
         return False
     if not host.world.gateways:
-        return member.public is None
+        return member.public is None and _has_none(host.world, host_id)
     if agent.core.members.elements.pending or "kernel" in agent.core.problems:
         return True
     return host_id not in fleet.keys or part.way(member) in (None, Way.NONE)
+
+
+def _has_none(world: World, host_id: str) -> bool:
+    """Whether this host has no public address, or its agent could not say yet that it has one."""
+    return not any(
+        one.id == host_id
+        and one.host.public is not None
+        and one.answers
+        and world.time.now - one.moved > MENDED_WITHIN
+        for one in world.hosts
+    )
 
 
 def _unjustified(
