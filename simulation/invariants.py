@@ -104,7 +104,8 @@ def _without_a_way(host: SimulatedHost, host_id: str) -> bool:
     if member is None or member.site == host.host.site:
         return False
     if not host.world.gateways:
-        return member.public is None and _has_none(host.world, host_id)
+        behind = not host.caught_up or _has_none(host.world, host_id)
+        return member.public is None and behind
     if agent.core.members.elements.pending or "kernel" in agent.core.problems:
         return True
     return host_id not in fleet.keys or part.way(member) in (None, Way.NONE)
@@ -398,8 +399,12 @@ def identity(world: World, truth: Truth, host: SimulatedHost) -> Found:
     member = truth.members.get(host.id)
     if world.time.now - host.moved <= MENDED_WITHIN or host.metadata.silent:
         return  # it had none until then, or cannot know
-    if _has_copy(world, host) or (host.agent and host.agent.core.members.gateways.unanswered):
-        return  # the copy may be the one that is registered; or two witnesses said that it is gone
+    word = truth.of(host)
+    core = host.agent.core if host.agent is not None else None
+    if core is not None and (core.members.gateways.unanswered or "gateways_gone" in core.problems):
+        word.unanswered = world.time.now  # a second witness that it is gone
+    if _has_copy(world, host) or world.time.now - word.unanswered <= MENDED_WITHIN:
+        return
     if member is not None and member.public is None and host.host.public is not None:
         yield "it is registered without its public address, which is there"
 

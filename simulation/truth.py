@@ -38,6 +38,7 @@ class Word:
     lied: bool = False  # its disk lost what it had called safe
     torn: bool = False  # one of its files, and no agent has seen to it yet
     meddled: float = -1e9
+    unanswered: float = -1e9  # when no gateway of another site answered it last
     meddled_road: float = -1e9  # and its way to the device, or the device
     requires: bool = False  # encryption is in force for good, and it was told so
     # Those that are in force, as was told, and what files added since; None: every port is.
