@@ -106,7 +106,8 @@ def _without_a_way(host: SimulatedHost, host_id: str) -> bool:
     if not host.world.gateways:
         behind = not host.caught_up or _has_none(host.world, host_id)
         return member.public is None and behind
-    if agent.core.members.elements.pending or "kernel" in agent.core.problems:
+    hindered = {"kernel", "encryption_missing", "encryption_device"}
+    if agent.core.members.elements.pending or hindered & {one.code for one in agent.core.problems}:
         return True
     return host_id not in fleet.keys or part.way(member) in (None, Way.NONE)
 
@@ -246,7 +247,10 @@ def forwarding(world: World, truth: Truth, host: SimulatedHost) -> Found:
         return
     agent = host.agent
     said = agent is not None and "forwarding_not_noted" in agent.core.problems
-    if host.kernel.failing is None and "forwarding.json" in host.disk.files and not said:
+    note = host.disk.files.get("forwarding.json")
+    # What was switched on without a note, because the disk took none, may stay on.
+    ours = note is not None and host.boot_id.encode() in note.data
+    if host.kernel.failing is None and ours and not said:
         yield "its uplink forwards, and there are no rules of a gateway"
 
 
