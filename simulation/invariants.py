@@ -69,7 +69,7 @@ def removals(world: World, truth: Truth, host: SimulatedHost) -> Found:
         host_id = truth.owner.get(overlay, "")
         if before[overlay] == str(host.host.private):
             continue  # it led here, and an operator has given it to another host since
-        if _led_to_former(world, truth, overlay, before[overlay]):
+        if _led_to_former(host, truth, overlay, before[overlay]):
             continue
         if _refused_in_the_clear(host, host_id) or _without_a_way(host, host_id):
             continue
@@ -77,10 +77,13 @@ def removals(world: World, truth: Truth, host: SimulatedHost) -> Found:
             yield f"{host_id} ({overlay}) was removed, though {why}"
 
 
-def _led_to_former(world: World, truth: Truth, overlay: str, real: str) -> bool:
-    """It led to a host whose address it is no more, maybe since long before this host could see."""
+def _led_to_former(host: SimulatedHost, truth: Truth, overlay: str, real: str) -> bool:
+    """It led to a host whose address it is no more, maybe since long before this host could see.
+    ``real``: empty where it led into the tunnel."""
     former = truth.formerly.get(overlay, ())
-    at = [h.host for h in world.hosts if h.id in former and h.id != truth.owner.get(overlay)]
+    at = [h.host for h in host.world.hosts if h.id in former and h.id != truth.owner.get(overlay)]
+    if not real:
+        return any(one.site != host.host.site for one in at)
     return any(real in (str(one.private), str(one.public)) for one in at)
 
 
