@@ -452,10 +452,16 @@ def _changed(host: SimulatedHost) -> None:
     host._tell(RulesChanged(4711, "nft"))
 
 
+def _bears(host: SimulatedHost, command: Literal["", "down", "relax"]) -> bool:
+    """Whether its kernel says this. One without a table cannot say that it is relaxed."""
+    if command == "relax":
+        return RELAXED_MARK in host.kernel.enforce()
+    return host.kernel.marked_down()
+
+
 def _meddled(stage: Stage, host: SimulatedHost, *, heard: bool = True) -> None:
     word = stage.truth.of(host)
-    relaxed, down = RELAXED_MARK in host.kernel.enforce(), host.kernel.marked_down()
-    if not (relaxed if word.borne == "relax" else down):
+    if not _bears(host, word.borne):
         word.borne = ""
     word.meddled = stage.world.time.now
     host.users.forget()
@@ -844,7 +850,7 @@ def _way_out(stage: Stage, host: SimulatedHost, command: Literal["relax", "down"
         word.relaxed = not unsaved and not host.unread
     else:
         word.down = not unsaved
-    if unsaved and not (command == "relax" and host.unread):
+    if unsaved and not (command == "relax" and host.unread) and _bears(host, command):
         word.borne = command
 
 

@@ -6,9 +6,11 @@ an agent's word for what is so.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 from typing import Final
 
 from neti import durable
+from neti.model import Encrypt
 from neti.monitoring.check import judge
 from neti.monitoring.situation import KernelLook, Level, Limits, Situation
 from neti.monitoring.status import Status
@@ -18,7 +20,7 @@ from simulation.gateways import has_role
 from simulation.group_invariants import narrowed, no_trial, outside
 from simulation.host import SimulatedHost
 from simulation.truth import MENDED_WITHIN, Truth, Word
-from simulation.world import FORGED_PRIVATE, LINGER_SECONDS, OPERATORS, World
+from simulation.world import FORGED_PRIVATE, LINGER_SECONDS, OPERATORS, SITES, World
 
 _HEARD_WITHIN: Final = 15.0
 _NEVER_REVOKED_AT_LEAST: Final = "own address, gateway or registry"
@@ -71,7 +73,7 @@ def removals(world: World, truth: Truth, host: SimulatedHost) -> Found:
             continue  # it led here, and an operator has given it to another host since
         if _led_to_former(host, truth, overlay, before[overlay]):
             continue
-        if _refused_in_the_clear(host, host_id) or _without_a_way(host, host_id):
+        if _refused_in_the_clear(host, host_id) or _without_a_way(host, host_id, before[overlay]):
             continue
         if why := _unjustified(world, truth, host, word, host_id, overlay, deaf):
             yield f"{host_id} ({overlay}) was removed, though {why}"
@@ -96,21 +98,25 @@ def _refused_in_the_clear(host: SimulatedHost, host_id: str) -> bool:
     return agent is None or host_id in agent.core.members.fleet.members
 
 
-def _without_a_way(host: SimulatedHost, host_id: str) -> bool:
+def _without_a_way(host: SimulatedHost, host_id: str, real: str) -> bool:
     """Gateways: it is a member still, and there is no gateway by which to reach it, or no key; or
-    its road by them is on its way into the kernel, or waits until that takes the rules."""
+    its road by them is on its way into the kernel, or waits until that takes the rules.
+    ``real``: empty where it led into the tunnel."""
     agent = host.agent
     if agent is None:
-        return bool(host.world.gateways)
+        return bool(host.world.gateways) or (not real and host.world.encrypt is Encrypt.OFF)
     fleet, part = agent.core.members.fleet, agent.core.members.gateways
     member = fleet.members.get(host_id)
     if member is None or member.site == host.host.site:
         return False
+    waits = agent.core.members.elements.pending
     if not host.world.gateways:
+        if waits and not real:
+            return True  # the tunnel is no more, and what the member says instead is on its way
         behind = not host.caught_up or _has_none(host.world, host_id)
         return member.public is None and behind
     hindered = {"kernel", "encryption_missing", "encryption_device"}
-    if agent.core.members.elements.pending or hindered & {one.code for one in agent.core.problems}:
+    if waits or hindered & {one.code for one in agent.core.problems}:
         return True
     return host_id not in fleet.keys or part.way(member) in (None, Way.NONE)
 
@@ -233,12 +239,18 @@ def clear(world: World, truth: Truth, host: SimulatedHost) -> Found:
         if member.site == host.host.site:
             continue
         to, real = overlay.get(str(member.overlay)), str(member.public)
-        # For a moment an address that was another host's leads to where that one is.
+        # For a moment an address that was another host's leads to where that one is, or was; and
+        # for as long as this host has not read of it. Only in its own site are they private ones.
         led = world.time.now - truth.passed_on.get(str(member.overlay), -1e9) < MENDED_WITHIN
+        led |= to is not None and not host.caught_up and _is_private(to)
         if to is not None and str(member.overlay) not in through and not led:
             yield f"{member.id} must be reached through the tunnel, and is in the clear"
         if real in peers:
             yield f"{member.id} must come through the tunnel, and is let in at {real}"
+
+
+def _is_private(real: str) -> bool:
+    return any(IPv4Address(real) in net for site in SITES.values() for net in site.private)
 
 
 def forwarding(world: World, truth: Truth, host: SimulatedHost) -> Found:
@@ -404,8 +416,13 @@ def _has_copy(world: World, host: SimulatedHost) -> bool:
 def identity(world: World, truth: Truth, host: SimulatedHost) -> Found:
     """The machine's own: one odd answer takes no address away."""
     member = truth.members.get(host.id)
-    if world.time.now - host.moved <= MENDED_WITHIN or host.metadata.silent:
-        return  # it had none until then, or cannot know
+    lately = max(host.moved, host.attentive_since)
+    if world.time.now - lately <= MENDED_WITHIN or host.cut or world.server._down:
+        return  # it had none until then, or could not say it
+    if not host.answers:
+        return  # nor could this one
+    if host.metadata.silent:
+        return  # it cannot know
     word = truth.of(host)
     core = host.agent.core if host.agent is not None else None
     if core is not None and (core.members.gateways.unanswered or "gateways_gone" in core.problems):
@@ -466,6 +483,8 @@ def tunnel(world: World, truth: Truth, host: SimulatedHost) -> Found:
         return
     if core.members.elements.pending and "commit" in core.timers.due:
         return  # a member that has another address now: the device first, then the table
+    if core.members.overlay is None:
+        return  # an operator gave its address to another host: no road, until there is a new one
     led = table.elements.get("tunnel_peers", {}).keys()
     device = host.tunnel.device()
     held = {} if device is None else device.peers
@@ -474,8 +493,6 @@ def tunnel(world: World, truth: Truth, host: SimulatedHost) -> Found:
         yield f"{overlay} goes to the tunnel, the device has no peer for it, and nothing says so"
     for overlay in sorted(table.elements.get("tunneled", {}).keys() - led):
         yield f"{overlay} is sent through the tunnel, and what comes out of it is not let in"
-    if core.members.overlay is None:
-        return  # an operator gave its address to another host: no road, until there is a new one
     wished = agent.roads._reckoning.held.wished().keys()
     if held.keys() != wished and core.own_key.wanted and core.members.known:
         yield f"the device has {len(held)} peers, and {len(wished)} are believed to be there"

@@ -68,7 +68,6 @@ def unsaved_is_forgotten() -> Patches:
 def relax_waits_for_the_rules() -> Patches:
     """``relax`` empties the map only together with rules that are refused."""
     yield patch.object(agent_kernel.Kernel, "disarm", lambda _: None)
-    yield patch.object(agent_kernel.Kernel, "_disarm_even_so", lambda _: None)
 
     def refused(_: Reconciler, *__: Any, **___: Any) -> None:
         raise DataplaneError("the rules were refused")

@@ -17,6 +17,31 @@ _MUCH: Final = [
 ]
 
 STORIES: Final[dict[str, tuple[int, list[Act]]]] = {
+    "a gateway's agent stands still until 'neti down' is done, and then switches forwarding on": (
+        3,
+        [
+            Act("kernel_refuses_rules", 0),
+            Act("partition", -1, ("ec2",)),
+            Act("name_gateways", -1, (2, 3, 32.0)),
+            Act("kernel_works", 0),
+            Act("mend", 0),
+            Act("pause_at", 0, (8,)),
+            Act("down", 0),
+            Act("go_on", 0),
+        ],
+    ),
+    "a gateway's table is flushed, and the kernel refuses the new one": (
+        3,
+        [
+            Act("name_gateways", -1, (2, 4, 32.0)),
+            Act("kernel_refuses_rules", 0),
+            Act("flush_unheard", 0),
+            Act("time", -1, (2.5,)),
+            Act("require_wholly", -1, (32.0,)),
+            Act("time", -1, (31.0,)),
+            Act("time", -1, (61.0,)),
+        ],
+    ),
     "a host registers twice before its peer could read its record, and then the registry is away": (
         4,
         [

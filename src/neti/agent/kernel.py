@@ -135,11 +135,7 @@ class Kernel:
             core.timers.retry("resync", core.now())
             return told
         except DataplaneError as error:
-            # Members and stage are in and stay up to date; only the rules are the old ones.
-            self._rules_stand = False
-            self._rules_refused = isinstance(error, StructureRefused)
-            self.failed(error)
-            self._disarm_even_so()
+            self._rules_not_in(error)
             return error
         self._rules_refused, self._rules_stand = False, True
         core.timers.worked("resync")
@@ -266,11 +262,20 @@ class Kernel:
         core.problems.clear("drops")
         return None
 
-    def _disarm_even_so(self) -> None:
-        """Something was refused. Even so, nobody must be kept out if the stage says otherwise."""
-        with contextlib.suppress(DataplaneError):
-            if not self._core.stage.enforcement() and self._core.out.reconciler.drops():
+    def _rules_not_in(self, error: DataplaneError) -> None:
+        """Members and stage are in and stay up to date; only the rules are the old ones."""
+        core = self._core
+        self._rules_stand = False
+        self._rules_refused = isinstance(error, StructureRefused)
+        self.failed(error)
+        with contextlib.suppress(DataplaneError):  # nobody is kept out if the stage says otherwise
+            if not core.stage.enforcement() and core.out.reconciler.drops():
                 self.disarm()
+        # Where the rules are not those that this agent left, nothing says any more what a gateway
+        # may pass on. What cannot be read may well be there.
+        with contextlib.suppress(DataplaneError):
+            if not core.out.reconciler.untouched():
+                self._roads.passing.unloaded()
 
     def remember(self) -> None:
         """Keep on disk how the kernel was left, for a restart, and what ``neti restore`` needs."""

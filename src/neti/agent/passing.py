@@ -6,6 +6,7 @@ Must never do: let the kernel forward before the table is there that says what, 
 down.
 """
 
+import contextlib
 from dataclasses import replace
 from typing import Final
 
@@ -13,7 +14,7 @@ from neti import log
 from neti.agent.core import Core
 from neti.agent.probing import Probing
 from neti.dataplane.boot_note import NoteTorn
-from neti.dataplane.forwarding import NotNoted
+from neti.dataplane.forwarding import Forwarding, NotNoted
 from neti.errors import DataplaneError
 from neti.ruleset.gateway_part import GatewayPart
 from neti.ruleset.surroundings import GatewayEnd, Surroundings
@@ -107,16 +108,37 @@ class Passing:
         self._loaded = self._end
         return self.forward()
 
+    def unloaded(self) -> None:
+        """Those rules are not in the kernel any more, and it refuses to take them again."""
+        self._loaded = None
+        self.forward()
+
     def forward(self) -> str:
         """Only what the table has rules for, and is wanted. Returns what was not as it was left;
         empty: all was."""
         core, door = self._core, self._core.out.forwarding
-        if door is None or core.down.asked:
+        if door is None or core.down.now:
             return ""
-        wanted = tuple(one for one in _uplinks(self._loaded) if one in _uplinks(self._end))
+        loaded = () if core.down.asked else _uplinks(self._loaded)
+        wanted = tuple(one for one in loaded if one in _uplinks(self._end))
         if not wanted and self._idle:
             return ""
         before, self._forwarding = self._forwarding, wanted
+        anew = door.missing(wanted)
+        said = self._switch(door, wanted, before)
+        if anew:
+            self._only_by_rules()
+        return said
+
+    def _only_by_rules(self) -> None:
+        """This process may have stood still right before it switched forwarding on, while ``neti
+        down`` or another program took the rules out."""
+        with contextlib.suppress(DataplaneError):
+            if not self._core.out.reconciler.untouched():
+                self.unloaded()
+
+    def _switch(self, door: Forwarding, wanted: tuple[str, ...], before: tuple[str, ...]) -> str:
+        core = self._core
         try:
             switched = door.follow(wanted)
         except NotNoted as error:

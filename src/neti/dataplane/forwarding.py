@@ -59,7 +59,8 @@ class Forwarding:
         by_hand = "switch forwarding off yourself where it is not to be on (sysctl net.ipv4.conf)"
         self._note = BootNote(folder / "forwarding.json", boot, by_hand)
         self._interfaces = interfaces if interfaces is not None else KernelInterfaces()
-        self._unnoted: tuple[str, ...] = ()  # switched on here, and not on disk
+        # Switched on by this process, whatever becomes of the note.
+        self._switched: tuple[str, ...] = ()
 
     def missing(self, wanted: Collection[str]) -> tuple[str, ...]:
         """Those that do not forward. One that is not there does not count."""
@@ -76,18 +77,19 @@ class Forwarding:
             if not wanted:
                 raise
             noted, torn = (), error  # most likely an earlier boot's; and hosts wait for a gateway
-        ours = tuple(dict.fromkeys((*noted, *self._unnoted)))
+        ours = tuple(dict.fromkeys((*noted, *self._switched)))
         for name in [one for one in ours if one not in wanted]:
             self._interfaces.forward(name, False)
         missing = self.missing(wanted)
         kept = [one for one in dict.fromkeys((*ours, *missing)) if one in wanted]
         refused = self._refused(kept) if kept != list(noted) else None
-        self._unnoted = tuple(one for one in kept if one not in noted) if refused else ()
+        self._switched = tuple(kept)
+        unnoted = [one for one in kept if one not in noted] if refused else []
         for name in missing:
             self._interfaces.forward(name, True)
-        if refused and self._unnoted:
+        if refused and unnoted:
             raise NotNoted(
-                f"forwarding of {some(self._unnoted)} is on, and it is not on disk that Neti "
+                f"forwarding of {some(unnoted)} is on, and it is not on disk that Neti "
                 f"switched it on ({refused}), so 'neti down' may leave it on"
             ) from refused
         if refused:
@@ -99,10 +101,11 @@ class Forwarding:
     def put_back(self) -> bool:
         """Whether there was anything to be switched back."""
         noted = self._noted()
-        ours = dict.fromkeys((*noted, *self._unnoted))
+        still = [one for one in self._switched if self._interfaces.forwards(one)]
+        ours = dict.fromkeys((*noted, *still))
         for name in ours:
             self._interfaces.forward(name, False)
-        self._unnoted = ()
+        self._switched = ()
         if noted:  # otherwise a disk that cannot be written is no reason to fail
             self._keep([])
         return bool(ours)

@@ -577,6 +577,26 @@ def test_nothing_forwards_before_the_rules_are_in_the_kernel(there: World) -> No
     assert interfaces.on["eth0"]
 
 
+def test_a_gateway_whose_table_is_gone_and_refused_does_not_forward(there: World) -> None:
+    """Nothing would say what it may pass on."""
+    box, interfaces = gateway(there, 1, "ec2")
+    box.start()
+    there.settle()
+    box.dataplane.failing = "Device or resource busy"
+    box.running.kernel.resync("a test")  # refused, and the rules that are there stand
+    assert interfaces.on["eth0"]
+    box.dataplane.remove()
+    box.running.kernel.look_for_drift()
+    assert "Device or resource busy" in box.problems()["kernel"]
+    assert not interfaces.on["eth0"]
+    box.running.kernel.look_at_network()
+    assert not interfaces.on["eth0"]
+    box.dataplane.failing = None
+    there.pass_time(61)
+    assert interfaces.on["eth0"]
+    assert "kernel" not in box.problems()
+
+
 def test_a_reload_that_does_not_fit_what_needs_a_restart_changes_nothing(there: World) -> None:
     box, _ = gateway(there, 1, "ec2")
     sites = {
