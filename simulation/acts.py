@@ -354,6 +354,8 @@ def tear(stage: Stage, host: SimulatedHost, number: int) -> None:
         host.unsaved.add("members.jsonl")  # the journal before it is used, which may know less
     if name.startswith("stage"):
         stage.truth.of(host).ports = None  # the one before, of which nobody was told
+    if name.startswith("self"):
+        stage.truth.heard_out.discard(host.id)  # until the registry says it again
 
 
 @act("a newer version ran there", 1)

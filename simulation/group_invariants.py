@@ -90,5 +90,7 @@ def _counts(world: World, host: SimulatedHost, word: Word) -> bool:
     if world.time.now - word.meddled <= MENDED_WITHIN or host.kernel.marked_down():
         return False
     agent = host.agent
+    if agent is None and word.meddled >= host.deaf_from - MENDED_WITHIN:
+        return False  # another program changed it, and no agent lived to see to it
     # Then every member reaches every port until the registry says who is in which group.
     return agent is None or agent.core.members.groups.known

@@ -82,11 +82,12 @@ def removals(world: World, truth: Truth, host: SimulatedHost) -> Found:
 def _led_to_former(host: SimulatedHost, truth: Truth, overlay: str, real: str) -> bool:
     """It led to a host whose address it is no more, maybe since long before this host could see.
     ``real``: empty where it led into the tunnel."""
-    former = truth.formerly.get(overlay, ())
-    at = [h.host for h in host.world.hosts if h.id in former and h.id != truth.owner.get(overlay)]
+    former = truth.formerly.get(overlay, set()) - {truth.owner.get(overlay, "")}
+    at = [one.host for one in host.world.hosts if one.id in former]
     if not real:
         return any(one.site != host.host.site for one in at)
-    return any(real in (str(one.private), str(one.public)) for one in at)
+    now = any(real in (str(one.private), str(one.public)) for one in at)
+    return now or any(host_id in former for host_id, _ in truth.at.get(real, ()))
 
 
 def _refused_in_the_clear(host: SimulatedHost, host_id: str) -> bool:
@@ -350,7 +351,9 @@ def goodbyes(world: World, truth: Truth, host: SimulatedHost) -> Found:
             continue
         held = host_id in agent.core.members.fleet.holds
         mine = truth.leases.get(host_id, "")
-        if mine in overlay and not held and host_id != host.id:
+        leads = overlay.get(mine)
+        # Where it leads to this host itself nothing of the other is left: see ``given_away``.
+        if leads not in (None, str(host.host.private)) and not held and host_id != host.id:
             yield f"{host_id} said goodbye, and its address {mine} still leads there"
 
 
