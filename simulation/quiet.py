@@ -106,6 +106,10 @@ def faults(stage: Stage, story: list[str]) -> Iterator[Fault]:
         if "stage_lost" in codes and truth.of(host).lied:  # only an operator knows what it was
             story.append(f"{host.label}: relax")
             acts.relax(stage, host)
+        if "forwarding_not_noted" in codes:  # as its sentence says
+            story.append(f"{host.label}: the note of what forwards is removed, and nothing does")
+            host.disk.files.pop("forwarding.json", None)
+            host.machine.interfaces_.forwarded = False
         if "trial_expired" in codes:
             story.append(f"{host.label}: enforce once more")
             # A trial of encryption alone: ports that strangers tried before are no reason.
