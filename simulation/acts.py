@@ -231,7 +231,6 @@ def pause_at(stage: Stage, host: SimulatedHost, effects: int) -> None:
     "is stopped (SIGSTOP) before it reads the kernel for time number {}",
     2,
     lambda c: (c.choice((1, 1, 2)),),
-    lately=True,
 )
 def pause_at_look(stage: Stage, host: SimulatedHost, looks: int) -> None:
     """A full look at the kernel is due."""
@@ -573,7 +572,6 @@ def flow(stage: Stage, host: SimulatedHost, number: int) -> None:
     2,
     lambda c: (c.choice(("off", "prefer", "prefer", "require", "require")),),
     of_host=False,
-    lately=True,
 )
 def encrypt(stage: Stage, how: str) -> None:
     world = stage.world
@@ -602,7 +600,6 @@ def told_of_sites(stage: Stage) -> None:
     2,
     lambda c: (TRIAL + 2.0,),
     of_host=False,
-    lately=True,
 )
 def require_wholly(stage: Stage, seconds: float) -> None:
     """Where hosts' records are read; the others prefer it."""
@@ -614,13 +611,13 @@ def require_wholly(stage: Stage, seconds: float) -> None:
     stage.world.pass_time(seconds)
 
 
-@act("another program deletes the device neti0", 1, lately=True)
+@act("another program deletes the device neti0", 1)
 def delete_device(stage: Stage, host: SimulatedHost) -> None:
     host.tunnel.links.vanish()
     _meddled_road(stage, host)
 
 
-@act("another program deletes the rule that leads to neti0", 0.7, lately=True)
+@act("another program deletes the rule that leads to neti0", 0.7)
 def delete_rule(stage: Stage, host: SimulatedHost) -> None:
     links = host.tunnel.links
     links.held = replace(links.held, rules=())
@@ -631,7 +628,6 @@ def delete_rule(stage: Stage, host: SimulatedHost) -> None:
     "another program takes peer {} out of neti0",
     0.7,
     lambda c: (c.randrange(6),),
-    lately=True,
 )
 def take_peer(stage: Stage, host: SimulatedHost, number: int) -> None:
     host.tunnel.device_.lose(number)
@@ -643,7 +639,7 @@ def _meddled_road(stage: Stage, host: SimulatedHost) -> None:
     host._tell(NetworkChanged())
 
 
-@act("wireguard-go ends (and cannot be started: {})", 1, lambda c: (c.random() < 0.5,), lately=True)
+@act("wireguard-go ends (and cannot be started: {})", 1, lambda c: (c.random() < 0.5,))
 def wireguard_ends(stage: Stage, host: SimulatedHost, for_good: bool) -> None:
     links = host.tunnel.links
     if not links.module:
@@ -652,7 +648,7 @@ def wireguard_ends(stage: Stage, host: SimulatedHost, for_good: bool) -> None:
         _meddled_road(stage, host)
 
 
-@act("wireguard-go can be started again", 2, lately=True)
+@act("wireguard-go can be started again", 2)
 def wireguard_works(stage: Stage, host: SimulatedHost) -> None:
     host.tunnel.works_again()
 
@@ -662,22 +658,19 @@ def wireguard_works(stage: Stage, host: SimulatedHost) -> None:
     1,
     lambda c: (c.random() < 0.5,),
     of_host=False,
-    lately=True,
 )
 def block_udp(stage: Stage, blocked: bool) -> None:
     stage.world.udp_blocked = blocked
 
 
-@act("its key file is lost", 0.7, lately=True)
+@act("its key file is lost", 0.7)
 def lose_key(stage: Stage, host: SimulatedHost) -> None:
     if not host.runs:
         host.disk.files.pop(KEY_FILE, None)
         host.disk.safe.pop(KEY_FILE, None)
 
 
-@act(
-    "gets a copy of the key file of host number {}", 0.7, lambda c: (c.randrange(50),), lately=True
-)
+@act("gets a copy of the key file of host number {}", 0.7, lambda c: (c.randrange(50),))
 def copy_key(stage: Stage, host: SimulatedHost, number: int) -> None:
     """By hand, by somebody who takes it for this host's."""
     other = stage.world.hosts[number % len(stage.world.hosts)]
@@ -686,7 +679,7 @@ def copy_key(stage: Stage, host: SimulatedHost, number: int) -> None:
         host.disk.files[KEY_FILE] = host.disk.safe[KEY_FILE] = File(held.data, held.data)
 
 
-@act("another id holds the key that it makes next", 0.7, lately=True)
+@act("another id holds the key that it makes next", 0.7)
 def take_key(stage: Stage, host: SimulatedHost) -> None:
     stage.world.server._keys.setdefault(str(host.keys.following()), "thief-1")
 

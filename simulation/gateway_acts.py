@@ -30,7 +30,6 @@ _NETS: Final = {"ec2": IPv4Address("198.51.100.0"), "vpc": IPv4Address("203.0.11
     2,
     lambda c: (c.choice((1, 1, 2, 2, 2, 0)), c.randrange(1, 5), TRIAL + 2.0),
     of_host=False,
-    lately=True,
 )
 def name_gateways(stage: Stage, count: int, behind: int, seconds: float) -> None:
     """``count`` 0: none any more, and every host has a public address again."""
@@ -53,7 +52,7 @@ def name_gateways(stage: Stage, count: int, behind: int, seconds: float) -> None
     world.pass_time(seconds)
 
 
-@act("is without a public address from now on: {}", 1, lambda c: (c.random() < 0.5,), lately=True)
+@act("is without a public address from now on: {}", 1, lambda c: (c.random() < 0.5,))
 def lose_public(stage: Stage, host: SimulatedHost, lost: bool) -> None:
     """The cloud takes it, or gives it one. Where no gateways are it would be cut off."""
     if (host.host.public is None) == lost or (lost and not stage.world.gateways):
@@ -65,7 +64,7 @@ def lose_public(stage: Stage, host: SimulatedHost, lost: bool) -> None:
     host.move(host.host.private, public)
 
 
-@act("another program switches forwarding of its uplink off", 1, lately=True)
+@act("another program switches forwarding of its uplink off", 1)
 def stop_forwarding(stage: Stage, host: SimulatedHost) -> None:
     interfaces = host.machine.interfaces_
     if interfaces.forwarded:
@@ -79,7 +78,6 @@ def stop_forwarding(stage: Stage, host: SimulatedHost) -> None:
     1.5,
     lambda c: (c.randrange(4), _NOTICED),
     of_host=False,
-    lately=True,
 )
 def gateway_silent(stage: Stage, number: int, seconds: float) -> None:
     """Whoever can go by another one does so, whatever the registry says."""
@@ -118,7 +116,6 @@ def _works(stage: Stage, host: SimulatedHost) -> bool:
     1,
     lambda c: (c.randrange(4), c.random() < 0.4),
     of_host=False,
-    lately=True,
 )
 def drain(stage: Stage, number: int, back: bool) -> None:
     world = stage.world

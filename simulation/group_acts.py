@@ -64,7 +64,6 @@ def _ids(numbers: tuple[int, ...]) -> list[str]:
     2,
     _drawn_group,
     of_host=False,
-    lately=True,
 )
 def group_db(stage: Stage, numbers: tuple[int, ...], shrink: bool, seconds: float | None) -> None:
     """As the command does: refused while it would take out many, or is not told whom."""
@@ -79,7 +78,6 @@ def group_db(stage: Stage, numbers: tuple[int, ...], shrink: bool, seconds: floa
     1.5,
     lambda c: (c.choice(GROUPS), c.randrange(1, 13), c.choice((None, None, 5, 400))),
     of_host=False,
-    lately=True,
 )
 def group_add(stage: Stage, name: str, number: int, seconds: float | None) -> None:
     until = None if seconds is None else HostClock(stage.world.time).wall() + seconds
@@ -92,7 +90,6 @@ def group_add(stage: Stage, name: str, number: int, seconds: float | None) -> No
     1,
     lambda c: (c.choice(GROUPS), c.choice(("*", "*-?", "ec2-*")), c.choice(("", "ec2", "vpc"))),
     of_host=False,
-    lately=True,
 )
 def group_pattern(stage: Stage, name: str, pattern: str, site: str) -> None:
     lines = (GroupLine(pattern, site),)
@@ -104,7 +101,6 @@ def group_pattern(stage: Stage, name: str, pattern: str, site: str) -> None:
     1.5,
     lambda c: (c.choice(GROUPS), c.randrange(6), c.random() < 0.3),
     of_host=False,
-    lately=True,
 )
 def group_remove(stage: Stage, name: str, number: int, shrink: bool) -> None:
     def without(groups: Groups) -> dict[str, tuple[GroupLine, ...]]:
@@ -120,7 +116,6 @@ def group_remove(stage: Stage, name: str, number: int, shrink: bool) -> None:
     0.5,
     lambda c: (c.choice(GROUPS),),
     of_host=False,
-    lately=True,
 )
 def group_delete(stage: Stage, name: str) -> None:
     _define(stage, name, lambda groups: group_edits.with_deleted(groups, name), shrink=True)
@@ -153,7 +148,7 @@ def _define(stage: Stage, name: str, edit: Edit, *, shrink: bool = False) -> Non
 # --- the file ---
 
 
-@act("its member_ports are file number {}, and it is told", 2, _a_file, lately=True)
+@act("its member_ports are file number {}, and it is told", 2, _a_file)
 def member_ports(stage: Stage, host: SimulatedHost, number: int) -> None:
     """What was let in right before is let in right after, whatever was taken away."""
     if not host.answers:
@@ -197,7 +192,6 @@ def _let_in(host: SimulatedHost) -> list[tuple[IPv4Address, int]]:
     2,
     lambda c: (*_a_file(c), TRIAL + 2.0),
     of_host=False,
-    lately=True,
 )
 def ports_wholly(stage: Stage, number: int, seconds: float) -> None:
     """So that a fleet comes to where members are kept out."""
@@ -224,7 +218,6 @@ def _setting(name: str, lines: tuple[GroupLine, ...]) -> Edit:
     "host number {} calls port {} of it",
     2,
     lambda c: (c.randrange(50), c.choice(ASKED)),
-    lately=True,
 )
 def member_calls(stage: Stage, host: SimulatedHost, number: int, port: int) -> None:
     sources = sorted(host.kernel.members())
@@ -232,7 +225,7 @@ def member_calls(stage: Stage, host: SimulatedHost, number: int, port: int) -> N
         host.kernel.call(sources[number % len(sources)], port)
 
 
-@act("its file of groups is torn (a power cut, or a bad disk)", 0.7, lately=True)
+@act("its file of groups is torn (a power cut, or a bad disk)", 0.7)
 def tear_groups(stage: Stage, host: SimulatedHost) -> None:
     names = sorted(host.disk.files)
     if GROUPS_FILE in names:

@@ -23,7 +23,6 @@ NAMES: Final = ("db", "mail", "db.corp.example", "vpc-1")
     1.5,
     lambda c: (c.choice(NAMES), c.randrange(50)),
     of_host=False,
-    lately=True,
 )
 def name_host(stage: Stage, name: str, number: int) -> None:
     world = stage.world
@@ -36,7 +35,6 @@ def name_host(stage: Stage, name: str, number: int) -> None:
     0.7,
     lambda c: (c.choice(NAMES),),
     of_host=False,
-    lately=True,
 )
 def name_away(stage: Stage, name: str) -> None:
     _say(stage, lambda r, now: naming.take(r, name, now=now))
@@ -47,7 +45,6 @@ def name_away(stage: Stage, name: str) -> None:
     1,
     lambda c: (c.choice(SUFFIXES),),
     of_host=False,
-    lately=True,
 )
 def suffix(stage: Stage, word: str) -> None:
     settings = stage.world.hosts[0].settings

@@ -18,14 +18,14 @@ from simulation.host import SimulatedHost
 from simulation.world import SESSION_SECONDS
 
 
-@act("an operator retires it", 0.8, lately=True)
+@act("an operator retires it", 0.8)
 def retire(stage: Stage, host: SimulatedHost) -> None:
     if _said(stage, lambda r, now: retiring.say(r, [host.id], now=now)):
         stage.truth.retire(host.id, stage.world.time.now)
     stage.world.settle()
 
 
-@act("an operator lets it in again", 1, lately=True)
+@act("an operator lets it in again", 1)
 def take_back(stage: Stage, host: SimulatedHost) -> None:
     if _said(stage, lambda r, now: retiring.back(r, [host.id], now=now)):
         stage.truth.take_back([host.id])
@@ -41,7 +41,6 @@ def _drawn_move(chance: Random) -> tuple[Any, ...]:
     "its address is to be that of host number {0} (so many steps of the command: {1})",
     0.8,
     _drawn_move,
-    lately=True,
 )
 def move_lease(stage: Stage, host: SimulatedHost, number: int, steps: int) -> None:
     """``neti lease move OLD NEW --take-out``. What comes behind these steps only looks."""
