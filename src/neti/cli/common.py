@@ -19,7 +19,7 @@ from neti.state.location import in_force
 from neti.words import some
 
 if TYPE_CHECKING:
-    from neti.oneshot.registered import Seen
+    from neti.oneshot.seen import Seen
     from neti.registry import Registry
     from neti.registry.zookeeper.registry import ZooKeeperRegistry
 
@@ -123,10 +123,10 @@ def nothing_collected() -> Iterator[None]:
 def fleet_seen(settings: Settings) -> "Seen":
     """The fleet by the registry, or else by this host's agent, with a word on stderr."""
     from neti.fleet.attendance import lasting
-    from neti.oneshot import registered
+    from neti.oneshot import seen
 
     with waiting(REGISTRY_SECONDS, "this host's agent is asked instead", who=THE_REGISTRY):
-        found = registered.seen(settings, registry_of, ask)
+        found = seen.seen(settings, registry_of, ask)
     if found.unanswered is not None:
         age = found.stale_seconds
         when = f" {lasting(age)} ago" if age is not None else ""

@@ -47,7 +47,7 @@ from neti.fleet.attendance import Required
 from neti.fleet.listing import Row
 from neti.fleet.selecting import Choice, totals
 from neti.model.settings import Settings
-from neti.oneshot.registered import Seen
+from neti.oneshot.seen import Seen
 from neti.words import counted, some
 
 

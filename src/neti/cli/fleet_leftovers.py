@@ -24,7 +24,7 @@ from neti.cli.preview_words import count, span
 from neti.cli.watching import again, watch_option
 from neti.fleet.selecting import Choice
 from neti.model.settings import Settings
-from neti.oneshot.registered import Seen
+from neti.oneshot.seen import Seen
 from neti.registry.detail import Document
 from neti.words import counted, some
 

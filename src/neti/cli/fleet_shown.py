@@ -12,7 +12,7 @@ from neti.cli.output import hand_over, print_json, say
 from neti.fleet import listing
 from neti.fleet.listing import Row
 from neti.model.settings import Settings
-from neti.oneshot.registered import Seen
+from neti.oneshot.seen import Seen
 from neti.text import printable
 from neti.words import and_more, counted, some
 

@@ -32,7 +32,7 @@ from neti.model import Road
 from neti.model.names import Names
 from neti.model.settings import Settings
 from neti.oneshot.hosts_file import held, rewrite
-from neti.oneshot.registered import Seen, from_here
+from neti.oneshot.seen import Seen, from_here
 from neti.state import hosts_file
 from neti.state.location import state_folder
 from neti.text import command, printable

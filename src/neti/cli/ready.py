@@ -26,7 +26,7 @@ from neti.fleet import readiness
 from neti.fleet.finding import LIGHTS, QUESTIONS, Finding, Known, Question, worst
 from neti.model.settings import Settings
 from neti.oneshot import readiness as looking
-from neti.oneshot.registered import Seen
+from neti.oneshot.seen import Seen
 
 _ASKS: Final = {
     "move": "may it move?",

@@ -18,7 +18,8 @@ from neti.model.settings import Settings
 from neti.oneshot import retiring
 from neti.oneshot.grouping import having_line, heirs, named_in
 from neti.oneshot.readiness import id_of
-from neti.oneshot.registered import Seen, registered_of
+from neti.oneshot.registered import registered_of
+from neti.oneshot.seen import Seen
 from neti.registry import OperatorRegistry
 from neti.registry.retired import Retired
 from neti.text import command

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from neti.fleet.listing import Row, shown_stage
 from neti.fleet.selecting import Choice, off_by, value_of
-from neti.oneshot.registered import Seen
+from neti.oneshot.seen import Seen
 from neti.registry.hurts import Hurts
 from neti.stage.hurting import Lost, lost
 

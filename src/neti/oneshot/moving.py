@@ -19,8 +19,9 @@ from neti.model import Member, entry
 from neti.model.settings import Settings
 from neti.oneshot.grouping import left_behind
 from neti.oneshot.readiness import known
-from neti.oneshot.registered import Seen, registered_of
+from neti.oneshot.registered import registered_of
 from neti.oneshot.retiring import gone, moves, retired, say
+from neti.oneshot.seen import Seen
 from neti.registry import OperatorRegistry
 from neti.registry.leases import check_move
 

@@ -16,7 +16,7 @@ from neti.model.settings import Settings
 from neti.monitoring.called import Called, called_of
 from neti.monitoring.preview import Preview, Wanted, preview_of
 from neti.monitoring.status import status_of
-from neti.oneshot.registered import Seen
+from neti.oneshot.seen import Seen
 from neti.registry.detail import CallsSeen, Document
 from neti.registry.hurts import Hurts
 from neti.stage.shadow import Listener, port_name

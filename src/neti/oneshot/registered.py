@@ -5,94 +5,42 @@ Must never do: change anything in the registry, or wait for DNS.
 
 import contextlib
 import ipaddress
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from neti.control import client
 from neti.control.client import AgentUnreachable
 from neti.errors import EntryError, NetiError, RegistryUnavailable
-from neti.fleet import attendance, listing
+from neti.fleet import listing
 from neti.fleet.admission import Admission
-from neti.fleet.attendance import Word
 from neti.fleet.fleet import Fleet
-from neti.fleet.listing import Row
 from neti.fleet.names import server_names
 from neti.fleet.naming import Words, contests
 from neti.fleet.registered import Registered, answer, id_of
 from neti.identity.preflight import registry_addresses
 from neti.model import IPAddress, Member, entry
-from neti.model.names import Names
 from neti.model.settings import Settings
-from neti.oneshot.away import PATIENCE, absent, stale_seconds
+from neti.oneshot.away import PATIENCE
 from neti.oneshot.documents import told_by
 from neti.registry import OperatorRegistry
-from neti.registry.detail import Document
-from neti.registry.drained import as_read
-from neti.registry.names import NamesUnreadable
-from neti.registry.names import decode as decode_names
 from neti.registry.record import HostRecord
 from neti.registry.strict import is_strict
-from neti.ruleset.gateways import gateways_of
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
-    """``told``: what each host says of itself; ``taken``: what no host may be called, such as a
-    site; ``leases``: the oldest first; ``skipped``: entries that no agent believes;
-    ``away``: a row for everybody who holds a lease, has been here, and is no member.
-    ``gateways``: by host id the one by which other sites reach it, if all that are registered work;
-    ``drained``: members that operators took out of use as gateways.
-    ``names``: as operators gave them; None: they are not known, or cannot be read.
-    ``not_own``: members whose document another session made, so that it is not believed.
-    ``unanswered``: why the registry does not answer, so that this is what this host's agent knew;
-    None: it does. ``stale_seconds``: how old that is; None: the agent follows the registry, or does
-    not say. ``strict``: whether it says that only what records name is believed; None: it
-    does not answer."""
-
-    members: Mapping[str, Member]
-    told: Mapping[str, Document]
-    taken: frozenset[str]
-    skipped: Mapping[str, str]
-    skipped_count: int
-    away: Sequence[Row]
-    leases: Mapping[ipaddress.IPv4Address, str] = field(default_factory=dict)
-    unanswered: RegistryUnavailable | None = None
-    stale_seconds: float | None = None
-    strict: bool | None = None
-    gateways: Mapping[str, str] = field(default_factory=dict)
-    drained: frozenset[str] = frozenset()
-    not_own: frozenset[str] = frozenset()
-    in_part: bool = False
-    names: Names | None = Names()
-
-    def words(
-        self, pinned: Mapping[str, str] = MappingProxyType({}), domain: str | None = None
-    ) -> Words:
-        """``pinned``: by word, whose it is, as the operator says."""
-        return Words(taken=self.taken, leases=self.leases, pinned=pinned, domain=domain)
-
-    def rows(self, words: Words | None = None) -> list[Row]:
-        made = listing.rows(self.members, self.told, words=words or self.words())
-        for row in made:
-            row["gateway"] = self.gateways.get(row["id"])
-        return made
 
 
 def read(settings: Settings, registry: OperatorRegistry, *, documents: bool = True) -> Registered:
     """Members by the agents' own judgement; reads, changes nothing. ``documents``: and what they
     say of themselves, which costs as much again."""
-    fleet, leases = _judged(settings, registry)
-    told = told_by(registry, _entries(fleet)).by if documents else {}
+    fleet, leases = judged(settings, registry)
+    told = told_by(registry, entries_of(fleet)).by if documents else {}
     return Registered(
         members=dict(fleet.members),
         told=told,
-        leases=_known_and_expected(registry, fleet, leases)[0],
+        leases=known_and_expected(registry, fleet, leases)[0],
         # All of them: of whom is not named it would be said that it has no agent.
-        skipped=_all_skipped(fleet),
+        skipped=all_skipped(fleet),
         present=frozenset(map(id_of, fleet.names)),
     )
 
@@ -105,8 +53,8 @@ def unregistered(
     Who everybody is, the leases tell, and this host's agent, where there is one: a registry that
     was wiped knows nothing of those who are held because of it.
     """
-    fleet, leases = _judged(settings, registry)
-    known = set(asked) or {*_known_and_expected(registry, fleet, leases)[0], *_lost_here(settings)}
+    fleet, leases = judged(settings, registry)
+    known = set(asked) or {*known_and_expected(registry, fleet, leases)[0], *_lost_here(settings)}
     return frozenset(known - fleet.members.keys())
 
 
@@ -114,12 +62,12 @@ def members_and_away(
     settings: Settings, registry: OperatorRegistry
 ) -> tuple[dict[str, str | None], frozenset[str]]:
     """As ``entries``, and as ``unregistered`` of everybody."""
-    fleet, leases = _judged(settings, registry)
-    known = {*_known_and_expected(registry, fleet, leases)[0], *_lost_here(settings)}
-    return _entries(fleet), frozenset(known - fleet.members.keys())
+    fleet, leases = judged(settings, registry)
+    known = {*known_and_expected(registry, fleet, leases)[0], *_lost_here(settings)}
+    return entries_of(fleet), frozenset(known - fleet.members.keys())
 
 
-def _known_and_expected(
+def known_and_expected(
     registry: OperatorRegistry, fleet: Fleet, leases: Mapping[ipaddress.IPv4Address, str]
 ) -> tuple[dict[str, ipaddress.IPv4Address], dict[str, ipaddress.IPv4Address]]:
     """By id, and those who got their lease by an operator's admission and never came: nobody
@@ -134,17 +82,17 @@ def _known_and_expected(
 def believed(settings: Settings, registry: OperatorRegistry) -> dict[str, str]:
     """By host id the entry that every agent believes by ranges, lease and generation, whether or
     not a record vouches for it."""
-    fleet, _ = _judged(settings, registry, by_records=False)
-    return {host_id: name for host_id, name in _entries(fleet).items() if name is not None}
+    fleet, _ = judged(settings, registry, by_records=False)
+    return {host_id: name for host_id, name in entries_of(fleet).items() if name is not None}
 
 
 def entries(settings: Settings, registry: OperatorRegistry) -> dict[str, str | None]:
     """By id the entry of each member; None: it is not known by which of several it is believed."""
-    fleet, _ = _judged(settings, registry)
-    return _entries(fleet)
+    fleet, _ = judged(settings, registry)
+    return entries_of(fleet)
 
 
-def _entries(fleet: Fleet) -> dict[str, str | None]:
+def entries_of(fleet: Fleet) -> dict[str, str | None]:
     return {host_id: entry_of(fleet, host_id) for host_id in fleet.members}
 
 
@@ -169,9 +117,9 @@ def heard_of(
 
 def contested_names(settings: Settings, registry: OperatorRegistry) -> list[str]:
     """A sentence for each name that several members want, by the rules of listings."""
-    fleet, leases = _judged(settings, registry)
-    told = told_by(registry, _entries(fleet)).by
-    words = Words(taken=_taken(settings), leases=leases, pinned={})
+    fleet, leases = judged(settings, registry)
+    told = told_by(registry, entries_of(fleet)).by
+    words = Words(taken=taken(settings), leases=leases, pinned={})
     return [*contests(listing.rows(fleet.members, told, words=words), words)]
 
 
@@ -221,98 +169,7 @@ def _lost_here(settings: Settings) -> set[str]:
     return set()
 
 
-def seen(
-    settings: Settings,
-    registry_of: Callable[[Settings], AbstractContextManager[OperatorRegistry]],
-    ask: Callable[[Path, str], Any],
-) -> Seen:
-    """From the registry; where that does not answer, from this host's agent, who is asked by
-    ``ask`` (state folder, command).
-
-    Raises RegistryUnavailable when neither can be asked.
-    """
-    try:
-        with registry_of(settings) as registry:
-            fleet, leases = _judged(settings, registry)
-            told = told_by(registry, _entries(fleet))
-            known, expected = _known_and_expected(registry, fleet, leases)
-            drained = as_read(registry.setting("drained"))
-            names = _names(registry)
-    except RegistryUnavailable as away:
-        try:
-            members = ask(settings.table_files_path, "members")
-        except AgentUnreachable:
-            raise away from None
-        return replace(
-            _by_the_agent(settings, members, away), stale_seconds=stale_seconds(settings, ask)
-        )
-    skipped = _all_skipped(fleet)
-    return Seen(
-        members=fleet.members,
-        told=told.by,
-        taken=_taken(settings),
-        leases=leases,
-        skipped=skipped,
-        skipped_count=fleet.skipped_count(),
-        away=absent(settings, fleet, skipped, known, expected),
-        strict=fleet.records == "strict",
-        gateways=gateways_of(fleet.members, settings, drained),
-        drained=drained & fleet.members.keys(),
-        not_own=told.not_own,
-        in_part=told.in_part,
-        names=names,
-    )
-
-
-def from_here(settings: Settings, ids: Collection[str]) -> dict[str, Mapping[str, Any]]:
-    """By id what this host's agent tells of these members; empty where there is no agent."""
-    with contextlib.suppress(NetiError):
-        told = client.call(settings.table_files_path, "members", within=PATIENCE)
-        return {str(one["id"]): one for one in told if one["id"] in ids}
-    return {}
-
-
-def _by_the_agent(
-    settings: Settings, members: list[dict[str, Any]], unanswered: RegistryUnavailable
-) -> Seen:
-    there = {one["id"]: _member(one) for one in members if not one["lost"]}
-    lost = {one["id"]: one for one in members if one["lost"]}
-    words = {host_id: Word("lost", None, one["site"]) for host_id, one in lost.items()}
-    overlays = {i: ipaddress.IPv4Address(one["overlay"]) for i, one in lost.items()}
-    # An agent of an earlier version does not tell.
-    drained = frozenset(one["id"] for one in members if one.get("drained"))
-    return Seen(
-        members=there,
-        told={},
-        taken=_taken(settings),
-        skipped={},
-        skipped_count=0,
-        away=attendance.absent(overlays, there, words=words),
-        unanswered=unanswered,
-        gateways=gateways_of(there, settings, drained),
-        drained=drained & there.keys(),
-        names=None,
-    )
-
-
-def _names(registry: OperatorRegistry) -> Names | None:
-    try:
-        return decode_names(registry.setting("names"))
-    except NamesUnreadable:
-        return None
-
-
-def _member(told: dict[str, Any]) -> Member:
-    return Member(
-        id=told["id"],
-        site=told["site"],
-        private=ipaddress.IPv4Address(told["private"]),
-        public=ipaddress.IPv4Address(told["public"]) if told["public"] else None,
-        overlay=ipaddress.IPv4Address(told["overlay"]),
-    )
-
-
-def _judged(
+def judged(
     settings: Settings, registry: OperatorRegistry, *, by_records: bool = True
 ) -> tuple[Fleet, Mapping[ipaddress.IPv4Address, str]]:
     """``by_records``: as strict agents do, where an operator said that they are to be strict."""
@@ -334,7 +191,7 @@ def _by_id(leases: Mapping[ipaddress.IPv4Address, str]) -> dict[str, ipaddress.I
     return {host_id: overlay for overlay, host_id in reversed(list(leases.items()))}
 
 
-def _taken(settings: Settings) -> frozenset[str]:
+def taken(settings: Settings) -> frozenset[str]:
     """Sites, which are groups, and what agents call ZooKeeper's servers by: a hosts file would lead
     them elsewhere."""
     return frozenset({*settings.sites, *server_names(settings)})
@@ -355,7 +212,7 @@ def _admission(settings: Settings) -> Admission:
     )
 
 
-def _all_skipped(fleet: Fleet) -> dict[str, str]:
+def all_skipped(fleet: Fleet) -> dict[str, str]:
     return fleet.skipped(max(len(fleet.names), 1))
 
 

@@ -14,7 +14,7 @@ from tests.unit.agent.test_gateways import endpoints, gateway, hidden, port, two
 from neti.agent.shadow_evidence import ShadowEvidence
 from neti.errors import NetiError, RegistryUnavailable
 from neti.model.settings import Settings
-from neti.oneshot.registered import seen
+from neti.oneshot.seen import seen
 from neti.registry.drained import encode
 from neti.registry.memory import MemoryRegistry
 

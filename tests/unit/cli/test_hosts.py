@@ -16,8 +16,8 @@ from neti.errors import ConfigError, RegistryUnavailable
 from neti.fleet.hosts_file import BEGIN, END, MarkersBroken, merged
 from neti.identity.machine import fingerprint
 from neti.model import Member
-from neti.oneshot import registered as registry_seen
-from neti.oneshot.registered import Seen
+from neti.oneshot import seen as registry_seen
+from neti.oneshot.seen import Seen
 from neti.registry.detail import Document
 from neti.state import public
 from neti.state.folder import StateFolder

@@ -19,6 +19,7 @@ from neti.identity.preflight import registry_addresses
 from neti.model import Member, Reach, Site, entry
 from neti.model.settings import Settings
 from neti.oneshot import grouping, registered
+from neti.oneshot import seen as module
 from neti.oneshot.documents import told_by
 from neti.registry import detail
 from neti.registry.memory import MemoryRegistry, MemoryServer
@@ -167,7 +168,7 @@ def test_hosts_are_listed_with_their_gateway(tmp_path: Path) -> None:
     server = MemoryServer()
 
     def listed() -> dict[str, str | None]:
-        seen = registered.seen(asked, lambda _: nullcontext(MemoryRegistry(server)), lambda *_: [])
+        seen = module.seen(asked, lambda _: nullcontext(MemoryRegistry(server)), lambda *_: [])
         return {row["id"]: row["gateway"] for row in seen.rows()}
 
     gateway = replace(member("gw-ec2", 9, 9), public=IPv4Address("198.51.100.9"))
@@ -186,8 +187,8 @@ def test_a_document_that_is_not_its_hosts_own_is_not_believed_and_named(tmp_path
     server = MemoryServer(rights=True)
     one = HONEST[0]
 
-    def seen() -> registered.Seen:
-        return registered.seen(
+    def seen() -> module.Seen:
+        return module.seen(
             settings(tmp_path), lambda _: nullcontext(MemoryRegistry(server)), lambda *_: []
         )
 
@@ -228,9 +229,9 @@ def test_what_hosts_report_is_for_operators_and_who_is_none_is_told_so(tmp_path:
         report=detail.encode(whole),
     )
 
-    def seen(owner: str) -> registered.Seen:
+    def seen(owner: str) -> module.Seen:
         registry = MemoryRegistry(server, owner=owner)
-        return registered.seen(settings(tmp_path), lambda _: nullcontext(registry), lambda *_: [])
+        return module.seen(settings(tmp_path), lambda _: nullcontext(registry), lambda *_: [])
 
     (row,) = seen("").rows()
     assert (row["name"], row["stage"]) == ("web", "down")

@@ -1,0 +1,250 @@
+"""What needs an operator now, over the whole fleet: the gravest first, with what to type. Pure.
+
+Must never do: name what heals by itself as if somebody had to act, or leave out a host that nobody
+can see.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from neti.fleet.listing import Row, shown_stage
+from neti.fleet.selecting import OLD, off_by
+from neti.model.problem_codes import KINDS, Severity
+from neti.registry.detail import Document
+from neti.words import counted, some
+
+_NAMED: Final = 50  # so many hosts of each
+_MINUTES: Final = int(OLD // 60)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Need:
+    """``code``: stable, for programs; ``hosts``: the first of the ``count`` that it is about, by
+    id; ``then``: what to type, a command each, which begins with "there: " where it has to be on
+    those hosts; ``remedy``: what to do, in words."""
+
+    code: str
+    severity: Severity
+    what: str
+    hosts: tuple[str, ...] = ()
+    count: int = 0
+    then: tuple[str, ...] = ()
+    remedy: str = ""
+
+
+def needs(
+    rows: Collection[Row],
+    away: Collection[Row],
+    told: Mapping[str, Document],
+    *,
+    now: float,
+    not_own: Collection[str] = (),
+    skipped: int = 0,
+) -> list[Need]:
+    """``not_own``: hosts of which somebody else says something; ``skipped``: entries that no agent
+    believes; ``now``: Unix seconds."""
+    fresh = [row for row in rows if off_by(row, now) is None]
+    found = [
+        *_absent(away),
+        *_silent(rows, now),
+        *_stages(fresh),
+        *_problems(fresh),
+        *_of_the_registry(not_own, skipped),
+        *_before_the_move(fresh, told),
+    ]
+    return sorted(found, key=lambda one: (-one.severity.rank, -one.count, one.code))
+
+
+def _need(
+    code: str,
+    severity: Severity,
+    hosts: Iterable[str],
+    what: str,
+    *then: str,
+    remedy: str = "",
+) -> Iterator[Need]:
+    """Nothing, where it is about no host. ``what``: with ``{}`` where the number of hosts goes."""
+    ids = sorted(hosts)
+    if ids:
+        yield Need(
+            code=code,
+            severity=severity,
+            what=what.format(counted(len(ids), "host")),
+            hosts=tuple(ids[:_NAMED]),
+            count=len(ids),
+            then=then,
+            remedy=remedy,
+        )
+
+
+def _absent(away: Collection[Row]) -> Iterator[Need]:
+    by: dict[str, list[str]] = {}
+    for row in away:
+        by.setdefault(row["state"], []).append(row["id"])
+    yield from _need(
+        "held",
+        Severity.CRITICAL,
+        by.get("held", ()),
+        "{} vanished with too many others at once: their removal is held until somebody decides",
+        "neti fleet --state held",
+        "there: neti release",
+    )
+    yield from _need(
+        "lost",
+        Severity.WARNING,
+        by.get("lost", ()),
+        "{} lost: the registry hears nothing of their agents, and peers let go of them in time",
+        "neti fleet --state lost",
+        "there: systemctl status neti",
+    )
+    yield from _need(
+        "missing",
+        Severity.WARNING,
+        by.get("missing", ()),
+        "{} with a lease, and not registered",
+        "neti fleet --state missing",
+        "neti retire ID",
+    )
+    yield from _need(
+        "not_believed",
+        Severity.CRITICAL,
+        by.get("not believed", ()),
+        "{} registered, and no agent believes it",
+        "neti fleet --skipped",
+    )
+
+
+def _silent(rows: Iterable[Row], now: float) -> Iterator[Need]:
+    yield from _need(
+        "silent",
+        Severity.WARNING,
+        (row["id"] for row in rows if off_by(row, now) is not None),
+        f"{{}} registered, and silent for more than {_MINUTES} minutes: the agent hangs, or its "
+        "clock is off",
+        "there: systemctl status neti",
+    )
+
+
+def _stages(rows: Collection[Row]) -> Iterator[Need]:
+    by: dict[str, list[str]] = {}
+    for row in rows:
+        by.setdefault(shown_stage(row), []).append(row["id"])
+    yield from _need(
+        "down",
+        Severity.WARNING,
+        by.get("down", ()),
+        "{} down: an operator took Neti out of the kernel there",
+        "there: neti up",
+    )
+    yield from _need(
+        "relaxed",
+        Severity.WARNING,
+        by.get("relaxed", ()),
+        "{} relaxed: in shadow, though the configuration asks for more, or for a time",
+        "there: neti enforce",
+    )
+    yield from _need(
+        "trial",
+        Severity.NOTE,
+        by.get("trial", ()),
+        "{} on trial: that ends by itself, in the state before, unless it is confirmed",
+        "there: neti confirm",
+    )
+
+
+def _problems(rows: Iterable[Row]) -> Iterator[Need]:
+    by: dict[str, list[str]] = {}
+    for row in rows:
+        for code in row.get("problems") or ():
+            by.setdefault(code, []).append(row["id"])
+    for code, hosts in by.items():
+        kind = KINDS.get(code)
+        severity = Severity.WARNING if kind is None else kind.severity
+        meaning = "of a later version" if kind is None else _without_marks(kind.meaning)
+        remedy = "" if kind is None else _without_marks(kind.remedy)
+        yield from _need(
+            code,
+            severity,
+            hosts,
+            f"{code}, on {{}}: {_escaped(meaning)}",
+            f"neti fleet --problem {code}",
+            "there: neti status",
+            remedy=remedy,
+        )
+    unread = [row["id"] for row in rows if row.get("config_unread") is not None]
+    yield from _need(
+        "unread",
+        Severity.NOTE,
+        unread,
+        "{} whose neti.yml was changed, and not read",
+        "there: neti reload",
+    )
+
+
+def _of_the_registry(not_own: Collection[str], skipped: int) -> Iterator[Need]:
+    yield from _need(
+        "not_own",
+        Severity.CRITICAL,
+        not_own,
+        "{} of which somebody else says something: that is not believed",
+        "neti fleet",
+    )
+    if skipped:
+        yield Need(
+            code="skipped",
+            severity=Severity.WARNING,
+            what=f"{counted(skipped, 'entry', 'entries')} in the registry that no agent believes",
+            count=skipped,
+            then=("neti fleet --skipped",),
+        )
+
+
+def _before_the_move(rows: Collection[Row], told: Mapping[str, Document]) -> Iterator[Need]:
+    """What stands in the way of the next step, though nothing is wrong."""
+    hurt = [row for row in rows if shown_stage(row) != "enforced" and _ports(row)]
+    yield from _need(
+        "hurts",
+        Severity.NOTE,
+        (row["id"] for row in hurt),
+        "{} where enforcing would shut ports that are in use",
+        "neti fleet preview",
+    )
+    callers = {row["id"]: {one["to"] for one in row["left"]} for row in rows if row.get("left")}
+    called = sorted({one for each in callers.values() for one in each})
+    yield from _need(
+        "leftovers",
+        Severity.NOTE,
+        callers,
+        f"{{}} still calling {_escaped(some(called, 3))} by real addresses",
+        "neti fleet leftovers",
+    )
+    missed = [
+        row["id"]
+        for row in rows
+        if (said := told.get(row["id"])) is not None
+        and said.verified is not None
+        and said.verified.reached < said.verified.tried
+        and said.stage != "down"
+    ]
+    yield from _need(
+        "unreached",
+        Severity.WARNING,
+        missed,
+        "{} that did not reach every member at the last verification",
+        "neti fleet verify",
+    )
+
+
+def _ports(row: Row) -> int:
+    hurts = row.get("hurts")
+    return hurts["ports"] if hurts is not None else 0
+
+
+def _without_marks(text: str) -> str:
+    return text.replace("`", "")
+
+
+def _escaped(text: str) -> str:
+    """For ``str.format``: what hosts say may have braces."""
+    return text.replace("{", "{{").replace("}", "}}")

@@ -1,0 +1,149 @@
+"""The fleet, looked at again and again, for who watches all of it: the dashboard and ``neti top``.
+
+Who is registered is asked with each look. What hosts say of themselves is read again in turns, so
+that each look is short also in a large fleet: a new entry's at once, everybody else's a share with
+each look.
+
+Must never do: change anything in the registry, or show as of now what is of before.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable, Mapping, Set
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from neti.errors import RegistryUnavailable
+from neti.fleet import picture
+from neti.fleet.needs import needs
+from neti.fleet.picture import Picture
+from neti.model.settings import Settings
+from neti.oneshot.documents import Told, told_by
+from neti.oneshot.seen import Seen, instead_of, seen_in
+from neti.registry import OperatorRegistry
+
+# So many documents are read again with each look: about a tenth of a second's work.
+_SHARE: Final = 1600
+
+RegistryOf = Callable[[Settings], AbstractContextManager[OperatorRegistry]]
+Ask = Callable[[Path, str], Any]
+
+
+class Watched:
+    """Not thread-safe. Keeps one connection to the registry, and makes a new one after an error.
+    ``key``: the label that tells tiers apart; empty: the one that most hosts have."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        registry_of: RegistryOf,
+        ask: Ask,
+        *,
+        key: str = "",
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._settings = settings
+        self._registry_of = registry_of
+        self._ask = ask
+        self._key = key
+        self._wall = wall
+        self._open: tuple[AbstractContextManager[OperatorRegistry], OperatorRegistry] | None = None
+        self._documents = Documents()
+        self._last: Picture | None = None
+        self.seen: Seen | None = None  # what the last look was made of
+
+    def look(self) -> Picture:
+        """What is so now; where the registry does not answer, what is known, with ``unanswered``.
+        Raises RegistryUnavailable where nothing is known at all."""
+        try:
+            found = self._seen()
+        except RegistryUnavailable as away:
+            self.close()
+            return self._without(away)
+        self.seen = found
+        self._last = self._pictured(found)
+        return self._last
+
+    def close(self) -> None:
+        opened, self._open = self._open, None
+        if opened is not None:
+            with contextlib.suppress(Exception):  # it may be what does not answer
+                opened[0].__exit__(None, None, None)
+
+    def _seen(self) -> Seen:
+        if self._open is None:
+            held = self._registry_of(self._settings)
+            self._open = held, held.__enter__()
+        return seen_in(self._settings, self._open[1], self._documents)
+
+    def _without(self, away: RegistryUnavailable) -> Picture:
+        """What was seen last is more than what an agent knows."""
+        if self._last is not None:
+            self._last = replace(self._last, unanswered=str(away))
+            return self._last
+        found = instead_of(self._settings, away, self._ask)
+        self.seen = found
+        return self._pictured(found, unanswered=str(away))
+
+    def _pictured(self, found: Seen, unanswered: str | None = None) -> Picture:
+        now, rows = self._wall(), found.rows()
+        key = self._key or picture.key_of(rows)
+        cells = picture.cells(rows, found.away, found.told, key=key, now=now)
+        before = self._last.cells if self._last is not None else {}
+        same = {i: held for i, one in cells.items() if (held := before.get(i)) == one}
+        there = {cell.site for cell in cells.values()}
+        return Picture(
+            at=now - (found.stale_seconds or 0.0),
+            sites=(*sorted(self._settings.sites), *sorted(there - self._settings.sites.keys())),
+            cells={**cells, **same},
+            needs=tuple(
+                needs(
+                    rows,
+                    found.away,
+                    found.told,
+                    now=now,
+                    not_own=found.not_own,
+                    skipped=found.skipped_count,
+                )
+            ),
+            key=key,
+            unanswered=unanswered,
+        )
+
+
+class Documents:
+    """``neti.oneshot.registered.Documents``, which remembers. Not thread-safe."""
+
+    def __init__(self, share: int = _SHARE) -> None:
+        self._share = share
+        self._of: dict[str, str | None] = {}  # by which entry each was read
+        self._told = Told({}, frozenset(), in_part=False)
+        self._turn: list[str] = []
+
+    def __call__(self, registry: OperatorRegistry, entries: Mapping[str, str | None]) -> Told:
+        if not self._turn:
+            self._turn = sorted(self._of, reverse=True)
+        due = {self._turn.pop() for _ in range(min(self._share, len(self._turn)))}
+        new = {i for i, name in entries.items() if i not in self._of or self._of[i] != name}
+        read = {i: entries[i] for i in (new | due) & entries.keys()}
+        said = told_by(registry, read) if read or not entries else Told({}, frozenset(), False)
+        self._of = dict(entries)
+        self._told = _joined(self._told, said, read.keys(), entries.keys())
+        return self._told
+
+
+def _joined(before: Told, now: Told, read: Set[str], there: Set[str]) -> Told:
+    """``read``: who was asked about now; ``there``: who is a member."""
+
+    def of(former: frozenset[str], later: frozenset[str]) -> frozenset[str]:
+        return ((former - read) | later) & there
+
+    kept = {i: said for i, said in before.by.items() if i not in read and i in there}
+    return Told(
+        {**kept, **now.by},
+        of(before.not_own, now.not_own),
+        in_part=now.in_part if read else before.in_part,
+        reported=of(before.reported, now.reported),
+    )

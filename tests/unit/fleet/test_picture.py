@@ -1,0 +1,174 @@
+"""The fleet at one moment: what each host looks like, what needs somebody, what has happened."""
+
+from dataclasses import replace
+from typing import Any
+
+from neti.fleet import picture
+from neti.fleet.needs import needs
+from neti.fleet.picture import NO_SITE, Cell, Picture
+from neti.registry.detail import Document, Verified
+
+NOW = 1_800_000_000.0
+
+
+def row(host_id: str, **more: Any) -> dict[str, Any]:
+    return {
+        "name": host_id,
+        "id": host_id,
+        "site": "ec2",
+        "private": "10.0.0.1",
+        "public": None,
+        "overlay": "192.168.0.1",
+        "version": "0.1.0",
+        "stage": "enforced",
+        "state": "registered",
+        "problems": [],
+        "labels": {"tier": "db"},
+        "written": NOW - 60,
+        "left": [],
+        "hurts": {"ports": 0, "sources": 0, "at": []},
+        "relaxed": None,
+        "config_unread": None,
+        **more,
+    }
+
+
+def away(host_id: str, state: str, **more: Any) -> dict[str, Any]:
+    nothing: dict[str, Any] = {
+        "stage": None,
+        "labels": {},
+        "written": None,
+        "version": None,
+        "site": None,
+    }
+    return row(host_id, **nothing, **{"state": state, "left": None, "hurts": None, **more})
+
+
+def cell(of: dict[str, Any], told: Document | None = None) -> Cell:
+    said = {of["id"]: told} if told is not None else {}
+    return picture.cells([of], [], said, key="tier", now=NOW)[of["id"]]
+
+
+def pictured(*cells: Cell, **more: Any) -> Picture:
+    return Picture(at=NOW, sites=("ec2", "vpc"), cells={one.id: one for one in cells}, **more)
+
+
+def words(before: Picture, after: Picture) -> list[str]:
+    return [f"{one.id} {one.what}" for one in picture.happened(before, after)]
+
+
+def test_what_a_host_looks_like() -> None:
+    relaxed = row("a", stage="shadow", relaxed={"by": "root", "at": 1, "until": None})
+    assert cell(relaxed).shade == "relaxed"
+    assert cell(row("a", stage="shadow")).shade == "shadow"
+    assert cell(row("a", stage="down")).shade == "down"
+    assert cell(row("a", stage="?", written=None)).shade == "silent"
+    assert cell(away("a", "lost")).shade == "lost"
+    assert cell(away("a", "held")).shade == "held"
+    assert cell(away("a", "never seen")).shade == "away"
+    assert cell(away("a", "lost")).site == NO_SITE
+
+
+def test_a_stage_that_was_said_long_ago_is_not_shown_as_one_of_now() -> None:
+    old = cell(row("a", written=NOW - 3600))
+    assert (old.shade, old.level) == ("silent", 2)
+    assert cell(row("a", written=NOW + 3600)).shade == "silent"
+
+
+def test_the_level_is_that_of_the_worst_problem() -> None:
+    assert cell(row("a")).level == 0
+    assert cell(row("a", problems=["disk", "arming"])).level == 3
+    assert cell(row("a", problems=["of_a_later_version"])).level == 2
+
+
+def test_tiers_count_what_hosts_say_and_nothing_else() -> None:
+    all_reached = Document(verified=Verified(at=1, tried=3, reached=3))
+    some = Document(verified=Verified(at=1, tried=3, reached=2))
+    shown = pictured(
+        cell(row("db-1"), all_reached),
+        cell(row("db-2", site="vpc", left=[{"to": "x", "port": "tcp/1"}]), some),
+        cell(row("db-3", stage="shadow", left=None)),
+        cell(row("web-1", labels={"tier": "web"})),
+        cell(away("db-9", "lost")),
+    )
+    by = {tier.value: tier for tier in shown.tiers()}
+    db = by["db"]
+    assert (db.hosts, db.agents, db.reach, db.clean, db.enforced) == (3, 3, 1, 1, 2)
+    assert db.sites == {"ec2": 2, "vpc": 1}
+    assert (by["?"].hosts, by["?"].agents) == (1, 0)  # who is away has no label that anybody knows
+
+
+def test_the_label_that_most_hosts_have_tells_tiers_apart() -> None:
+    rows = [row("a", labels={"tier": "db", "az": "1"}), row("b", labels={"tier": "web"})]
+    assert picture.key_of(rows) == "tier"
+    assert picture.key_of([row("a", labels={})]) == ""
+
+
+def test_what_happened_is_told_once_and_in_words() -> None:
+    before = pictured(
+        cell(row("a")), cell(row("b")), cell(away("c", "lost")), cell(row("d", stage="shadow"))
+    )
+    after = pictured(
+        cell(away("a", "lost")),
+        cell(row("c")),
+        cell(row("d", stage="trial", problems=["disk"])),
+        cell(row("e", site="vpc")),
+    )
+    assert words(before, after) == [
+        "a is lost: its session with the registry ended",
+        "c is back: enforced",
+        "d trial (was shadow)",
+        "d has a problem: disk",
+        "e joined, in vpc",
+        "b is gone, and its lease is released",
+    ]
+    assert words(after, after) == []
+
+
+def test_a_registry_that_does_not_answer_is_no_news() -> None:
+    before = pictured(cell(row("a")))
+    assert words(before, pictured(unanswered="away")) == []
+    assert words(replace(before, unanswered="away"), pictured()) == []
+
+
+def test_the_gravest_need_comes_first_and_names_its_hosts() -> None:
+    rows = [
+        row("a", problems=["disk"]),
+        row("b", problems=["arming", "disk"]),
+        row("c", stage="down"),
+        row("d", stage="shadow", hurts={"ports": 2, "sources": 1, "at": []}),
+        row("e", left=[{"to": "db-1", "port": "tcp/5432"}]),
+        row("f", written=NOW - 3600, problems=["disk"]),
+        row("g", stage="trial"),
+    ]
+    missed = {"a": Document(verified=Verified(at=1, tried=3, reached=2))}
+    found = needs(rows, [away("x", "held"), away("y", "lost")], missed, now=NOW, skipped=2)
+    by = {one.code: one for one in found}
+    assert [one.severity.rank for one in found] == sorted(
+        (one.severity.rank for one in found), reverse=True
+    )
+    assert {"held", "arming"} == {one.code for one in found if one.severity == "critical"}
+    assert by["disk"].hosts == ("a", "b")  # what f said an hour ago does not count
+    assert by["disk"].then[0] == "neti fleet --problem disk"
+    assert by["silent"].hosts == ("f",)
+    assert by["down"].then == ("there: neti up",)
+    assert by["hurts"].hosts == ("d",)
+    assert "db-1" in by["leftovers"].what
+    assert by["unreached"].hosts == ("a",)
+    assert by["skipped"].count == 2
+    assert by["trial"].severity == "note"
+
+
+def test_nothing_is_needed_where_all_is_well() -> None:
+    assert needs([row("a"), row("b")], [], {}, now=NOW) == []
+
+
+def test_braces_in_what_a_host_says_do_no_harm() -> None:
+    found = needs([row("a", left=[{"to": "{0}{x}", "port": "tcp/1"}])], [], {}, now=NOW)
+    assert "{0}{x}" in found[0].what
+
+
+def test_a_cell_as_values_has_all_of_it() -> None:
+    made = dict(zip(picture.COLUMNS, picture.values(cell(row("a"))), strict=True))
+    assert made["id"] == "a"
+    assert made["labels"] == {"tier": "db"}
