@@ -1,5 +1,5 @@
 """Writes into a wheel and a source archive by which commit they were built; not into a release
-(NETI_RELEASE=1)."""
+(NETI_RELEASE=1). Fetches the files of other projects that the dashboard's page uses."""
 
 import os
 import runpy
@@ -16,6 +16,8 @@ class Commit(BuildHookInterface):  # type: ignore[type-arg]  # generic in some v
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         build = runpy.run_path(str(Path(self.root, "src/neti/build.py")))
         place = PLACE.get(self.target_name)
+        if place is not None and version != "editable":  # 'make setup' has done it for that one
+            runpy.run_path(str(Path(self.root, "scripts/browser_files.py")))["main"]()
         if version == "editable" or place is None or os.environ.get(build["FOR_A_RELEASE"]):
             return
         commit = build["commit_of"](Path(self.root))

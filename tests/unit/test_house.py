@@ -36,6 +36,7 @@ ROOMS = (
     "oneshot",
     "aws",
     "proxy",
+    "dashboard",
     "cli __init__ __main__",
 )
 LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms.split()}
@@ -51,6 +52,8 @@ DOORS = {
     "boto3": ("aws/access.py",),
     "botocore": ("aws/access.py",),
     "click": ("cli/",),
+    "starlette": ("dashboard/",),
+    "uvicorn": ("dashboard/",),
     "prometheus_client": ("monitoring/",),
 }
 

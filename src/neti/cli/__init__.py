@@ -34,6 +34,7 @@ _SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "ready": ("neti.cli.ready", "ready"),
         "drained": ("neti.cli.ready", "drained"),
         "metrics": ("neti.cli.metrics", "metrics"),
+        "dashboard": ("neti.cli.dashboard", "dashboard"),
         "support": ("neti.cli.support", "support"),
         "overlay-ip": ("neti.cli.host", "overlay_ip"),
     },

@@ -1,0 +1,132 @@
+"""``neti dashboard``: the whole fleet in a browser."""
+
+import asyncio
+import importlib.util
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from neti import __version__
+from neti.cli.asking import ask
+from neti.cli.common import config_option, registry_of, settings_in_force
+from neti.cli.fleet_asked import key_asked
+from neti.cli.output import explain, say
+from neti.errors import NetiError
+from neti.model.settings import Settings
+from neti.words import counted, why
+
+_LISTEN = "127.0.0.1:8642"
+
+
+@click.command()
+@config_option
+@click.option(
+    "--listen",
+    default=_LISTEN,
+    show_default=True,
+    metavar="ADDRESS:PORT",
+    help="Beyond loopback by TLS only, with the certificate of registry_tls.",
+)
+@click.option(
+    "--name",
+    "names",
+    multiple=True,
+    metavar="NAME",
+    help="What else a browser may call this server, where it listens beyond loopback. Repeatable.",
+)
+@click.option(
+    "--by",
+    metavar="LABEL",
+    callback=key_asked,
+    help="The label that tells tiers apart. [default: the one that most hosts have]",
+)
+@click.option(
+    "--export",
+    type=click.Path(path_type=Path, dir_okay=False, writable=True),
+    metavar="FILE",
+    help="Write the page with all that it shows now into one file, and end.",
+)
+def dashboard(
+    config: Path, listen: str, names: tuple[str, ...], by: str | None, export: Path | None
+) -> None:
+    """Show the whole fleet in a browser: who is where, what is wrong, what to do.
+
+    It reads the registry and changes nothing. The link that it prints has a token in it: whoever
+    has the link sees the fleet, until Ctrl-C. Each start has a token of its own. As root it goes on
+    as user neti, or as whoever called sudo. For operators.
+
+    \b
+    Examples:
+      neti dashboard
+      neti dashboard --by tier
+      neti dashboard --export fleet.html
+      ssh -L 8642:127.0.0.1:8642 db-1 sudo neti dashboard
+    """
+    if importlib.util.find_spec("starlette") is None or importlib.util.find_spec("uvicorn") is None:
+        raise NetiError(
+            "the dashboard's libraries are missing\n→ pip install 'neti[dashboard]', or 'neti top' "
+            "in this terminal"
+        )
+    settings = settings_in_force(config)
+    if export is not None:
+        _export(settings, by or "", export)
+    else:
+        _serve(settings, by or "", listen, names)
+
+
+def _export(settings: Settings, key: str, path: Path) -> None:
+    from neti.dashboard import export
+    from neti.dashboard.board import Board
+    from neti.oneshot.watched import Watched
+
+    watched, board = Watched(settings, registry_of, ask, key=key), Board(__version__)
+    try:
+        shown = watched.look()
+    finally:
+        watched.close()
+    asyncio.run(board.show(shown))
+    assert watched.seen is not None
+    text = export.page(settings, watched.seen, board, time.time())
+    try:
+        export.write(path, text)
+    except OSError as error:
+        raise NetiError(f"{path}: cannot be written: {why(error)}") from error
+    if shown.unanswered is not None:
+        explain(f"{shown.unanswered}\nso the page shows what this host's agent knew last")
+    say(f"written: {path}, {counted(len(shown.cells), 'host')}, for its owner alone")
+
+
+def _serve(settings: Settings, key: str, listen: str, names: tuple[str, ...]) -> None:
+    from neti.dashboard import serve
+    from neti.dashboard.door import new_token
+    from neti.oneshot.watched import Watched
+
+    try:
+        where = serve.where(listen, names)
+    except ValueError as error:
+        raise click.UsageError(f"--listen: {error}") from error
+    watched = Watched(settings, registry_of, ask, key=key)
+    served = serve.Served(settings, watched, where, token=new_token(), version=__version__)
+    user = serve.drop_root(_needed(settings))
+    if user is not None:
+        explain(f"goes on as user {user}")
+    served.run(lambda: say(*_lines(served.link, where.local)))
+
+
+def _needed(settings: Settings) -> Iterator[Path]:
+    """What a new connection to the registry reads."""
+    yield settings.path
+    if settings.registry_tls is not None:
+        yield from (settings.registry_tls.ca, settings.registry_tls.cert, settings.registry_tls.key)
+
+
+def _lines(link: str, local: bool) -> Iterator[str]:
+    yield "The fleet, for whoever has this link, until Ctrl-C:"
+    yield ""
+    yield f"  {link}"
+    yield ""
+    if local:
+        port = link.split("/#", maxsplit=1)[0].rpartition(":")[2]
+        yield f"From another machine: ssh -L {port}:127.0.0.1:{port} THIS-HOST, then the same link."

@@ -1,0 +1,238 @@
+"""One process that looks at the fleet and serves the page.
+
+The port is bound and all files are read before anything is served; if this was started as root, it
+goes on as another user from there on.
+
+Must never do: listen where others can reach it without TLS, or hold rights that it does not need.
+"""
+
+import asyncio
+import contextlib
+import os
+import pwd
+import signal
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from pathlib import Path
+from typing import Final
+
+import uvicorn
+
+from neti import log
+from neti.dashboard import app
+from neti.dashboard.board import Board
+from neti.errors import NetiError
+from neti.fleet.picture import Picture
+from neti.model.settings import Settings
+from neti.oneshot.watched import Watched
+from neti.words import why
+
+LEAST: Final = 1.0  # seconds between two looks
+_REST: Final = 2.0  # times as long as a look took
+_SERVICE: Final = "neti"  # the user that deploy/neti.sysusers makes
+_GRACE: Final = 1  # seconds that open pages get when it ends
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Where:
+    """``names``: what else a browser may call it."""
+
+    address: IPv4Address | IPv6Address
+    port: int
+    names: tuple[str, ...] = ()
+
+    @property
+    def local(self) -> bool:
+        return self.address.is_loopback
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Its own handlers would raise the signal anew once it has ended."""
+        yield
+
+
+class Served:
+    """``look``: see ``Watched.look``. Raises NetiError where it cannot listen or has no
+    certificate."""
+
+    def __init__(
+        self, settings: Settings, watched: Watched, where: Where, *, token: str, version: str
+    ) -> None:
+        self._watched = watched
+        self._where = where
+        self._board = Board(version)
+        self._tls = None if where.local else _tls(settings)
+        self._socket = _bound(where)
+        port = self._socket.getsockname()[1]
+        self.scheme = "http" if self._tls is None else "https"
+        names = _called(where, port, self.scheme)
+        self.link = f"{self.scheme}://{names[0]}/#token={token}"
+        self._app = app.made(
+            settings,
+            self._board,
+            lambda: watched.seen,
+            token=token,
+            names=names,
+            scheme=self.scheme,
+        )
+
+    def run(self, ready: Callable[[], None] = lambda: None) -> None:
+        """Until SIGINT or SIGTERM. ``ready``: called once it answers."""
+        try:
+            asyncio.run(self._run(ready))
+        finally:
+            self._socket.close()
+            self._watched.close()
+
+    async def _run(self, ready: Callable[[], None]) -> None:
+        config = uvicorn.Config(
+            self._app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            lifespan="off",
+            timeout_graceful_shutdown=_GRACE,
+            ssl_keyfile=self._tls[0] if self._tls else None,
+            ssl_certfile=self._tls[1] if self._tls else None,
+        )
+        server = _Server(config)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, lambda: setattr(server, "should_exit", True))
+        looks = asyncio.create_task(self._follow())
+        serves = asyncio.create_task(server.serve([self._socket]))
+        while not server.started and not serves.done():
+            await asyncio.sleep(0.01)
+        if server.started:
+            ready()
+        await asyncio.wait({looks, serves}, return_when=asyncio.FIRST_COMPLETED)
+        server.should_exit = True
+        await serves
+        looks.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await looks
+
+    async def _follow(self) -> None:
+        while True:
+            began = time.monotonic()
+            try:
+                seen: Picture | None = await asyncio.to_thread(self._watched.look)
+            except NetiError as error:
+                log.warning("fleet_not_seen", what=str(error))
+                seen = None
+            if seen is not None:
+                await self._board.show(seen)
+            took = time.monotonic() - began
+            await asyncio.sleep(max(LEAST, took * _REST))
+
+
+def where(text: str, names: Sequence[str] = ()) -> Where:
+    """``ADDRESS:PORT`` or ``[ADDRESS]:PORT``. Raises ValueError."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65_535:
+        raise ValueError("expected ADDRESS:PORT, such as 127.0.0.1:8642")
+    try:
+        address = ip_address(host.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        raise ValueError(f"{host}: expected an IP address, and no name") from None
+    return Where(address=address, port=int(port), names=tuple(names))
+
+
+def _bound(where: Where) -> socket.socket:
+    family = socket.AF_INET6 if where.address.version == 6 else socket.AF_INET
+    made = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind((str(where.address), where.port))
+        made.listen(128)
+    except OSError as error:
+        made.close()
+        raise NetiError(
+            f"cannot listen on {where.address}, port {where.port}: {why(error)}\n"
+            "→ --listen ADDRESS:PORT chooses others; port 0 takes any that is free"
+        ) from error
+    return made
+
+
+def _called(where: Where, port: int, scheme: str) -> list[str]:
+    """As browsers write it in Host: without the port where it is the scheme's own. The first goes
+    into the link."""
+    bare = f"[{where.address}]" if where.address.version == 6 else str(where.address)
+    names = [*where.names] if where.address.is_unspecified else [bare, *where.names]
+    if where.local:
+        names.append("localhost")
+    if where.address.is_unspecified:
+        names += [socket.gethostname(), socket.getfqdn()]
+    own = {"http": 80, "https": 443}[scheme]
+    found = [name if port == own else f"{name}:{port}" for name in names]
+    return list(dict.fromkeys(name.lower() for name in found))
+
+
+def _tls(settings: Settings) -> tuple[Path, Path]:
+    """Key and certificate."""
+    tls = settings.registry_tls
+    if tls is None:
+        raise NetiError(
+            "beyond loopback the page is served by TLS only, and neti.yml has no registry_tls, "
+            "whose certificate is used for it\n→ without --listen, and 'ssh -L 8642:127.0.0.1:8642 "
+            "HOST' from your machine"
+        )
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(tls.cert, tls.key)
+    except (OSError, ssl.SSLError) as error:
+        raise NetiError(f"registry_tls: {tls.cert}, {tls.key}: cannot be used: {error}") from error
+    return tls.key, tls.cert
+
+
+# --- not as root ---
+
+
+def drop_root(needed: Iterable[Path]) -> str | None:
+    """Go on as the user ``neti`` or whoever called sudo: the first who may read these files, which
+    a new connection to the registry reads again. Returns who that is; None: this is not root.
+    Raises NetiError where nobody may. Call it while the process has one thread."""
+    if os.geteuid() != 0:
+        return None
+    files = [path for path in needed if path.exists()]
+    users = [*_users()]
+    for user in users:
+        if _reads(user, files):
+            os.setgroups(os.getgrouplist(user.pw_name, user.pw_gid))
+            os.setresgid(user.pw_gid, user.pw_gid, user.pw_gid)
+            os.setresuid(user.pw_uid, user.pw_uid, user.pw_uid)
+            return user.pw_name
+    names = ", ".join(user.pw_name for user in users) or "nobody but root is there"
+    raise NetiError(
+        "the page is not served as root, and no other user may read "
+        f"{', '.join(map(str, files))} (tried: {names})\n→ run it as yourself, with a neti.yml and "
+        "a certificate of your own: --config PATH"
+    )
+
+
+def _users() -> Iterable[pwd.struct_passwd]:
+    for name in (_SERVICE, os.environ.get("SUDO_USER", ""), "nobody"):
+        with contextlib.suppress(KeyError):
+            user = pwd.getpwnam(name) if name else None
+            if user is not None and user.pw_uid != 0:
+                yield user
+
+
+def _reads(user: pwd.struct_passwd, files: Iterable[Path]) -> bool:
+    """Asked of the kernel, as that user: by groups and ACLs too."""
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setgroups(os.getgrouplist(user.pw_name, user.pw_gid))
+            os.setresgid(user.pw_gid, user.pw_gid, user.pw_gid)
+            os.setresuid(user.pw_uid, user.pw_uid, user.pw_uid)
+            os._exit(0 if all(os.access(path, os.R_OK) for path in files) else 1)
+        except BaseException:
+            os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
