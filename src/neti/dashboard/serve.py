@@ -187,7 +187,7 @@ def _tls(settings: Settings) -> tuple[Path, Path]:
     try:
         ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(tls.cert, tls.key)
     except (OSError, ssl.SSLError) as error:
-        raise NetiError(f"registry_tls: {tls.cert}, {tls.key}: cannot be used: {error}") from error
+        raise NetiError(f"registry_tls: {tls.cert}, {tls.key}: cannot be used: {why(error)}") from error
     return tls.key, tls.cert
 
 

@@ -1,0 +1,98 @@
+"""Where it listens, as whom it runs, how it ends."""
+
+import os
+import pwd
+import signal
+import subprocess
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.support import shown_fleet
+from tests.support.dashboards import running
+
+from neti.dashboard import serve
+from neti.errors import NetiError
+from neti.model.settings import RegistryTLS
+
+
+def served(where: serve.Where, tls: RegistryTLS | None = None) -> serve.Served:
+    settings = replace(shown_fleet.settings(), registry_tls=tls)
+    watched = shown_fleet.MadeUp(settings, shown_fleet.made(3))
+    return serve.Served(settings, watched, where, token="t", version="0.1.0")
+
+
+def test_where_is_an_address_and_a_port() -> None:
+    assert serve.where("127.0.0.1:0").local
+    assert serve.where("[::1]:8642").local
+    assert not serve.where("0.0.0.0:8642").local
+    for wrong in (
+        "8642",
+        "localhost:1",
+        "127.0.0.1",
+        "127.0.0.1:x",
+        "127.0.0.1:70000",
+        "::1:8642x",
+    ):
+        with pytest.raises(ValueError, match="expected"):
+            serve.where(wrong)
+
+
+def test_beyond_loopback_only_by_tls(tmp_path: Path) -> None:
+    with pytest.raises(NetiError, match="registry_tls"):
+        served(serve.where("0.0.0.0:0"))
+    torn = tmp_path / "cert.pem"
+    torn.write_text("no certificate")
+    with pytest.raises(NetiError, match="cannot be used"):
+        served(serve.where("0.0.0.0:0"), RegistryTLS(ca=torn, cert=torn, key=torn))
+
+
+def test_a_port_that_is_taken_is_said() -> None:
+    with running("3") as there, pytest.raises(NetiError, match="Address already in use"):
+        served(serve.where(f"127.0.0.1:{there.port}"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_ends_when_it_is_told_to_though_a_page_is_open(number: signal.Signals) -> None:
+    with running("30") as there:
+        changes = there.changes(1)
+        next(changes)
+        there.process.send_signal(number)
+        assert there.process.wait(10) == 0
+
+
+def test_as_root_it_goes_on_as_somebody_who_may_read_what_it_needs() -> None:
+    if os.geteuid() != 0:
+        assert serve.drop_root([Path("/etc/passwd")]) is None
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        open_, closed = Path(folder, "neti.yml"), Path(folder, "key.pem")
+        for path, mode in ((open_, 0o644), (closed, 0o600)):
+            path.write_text("")
+            path.chmod(mode)
+        there = [pwd.getpwnam("nobody").pw_uid, *_uid("neti")]
+        assert int(_dropped(open_, Path(folder, "not there"))) in there
+        with pytest.raises(NetiError, match=r"key\.pem"):
+            serve.drop_root([open_, closed])
+    assert os.geteuid() == 0
+
+
+def _dropped(*files: Path) -> str:
+    """The user id afterwards, in a process of its own."""
+    code = (
+        "import os, sys; from pathlib import Path; from neti.dashboard import serve; "
+        "serve.drop_root(map(Path, sys.argv[1:])); print(os.getuid())"
+    )
+    sudo = {key: value for key, value in os.environ.items() if key != "SUDO_USER"}
+    ran = [sys.executable, "-c", code, *map(str, files)]
+    return subprocess.run(ran, env=sudo, check=True, capture_output=True, text=True).stdout
+
+
+def _uid(name: str) -> list[int]:
+    try:
+        return [pwd.getpwnam(name).pw_uid]
+    except KeyError:
+        return []
