@@ -54,6 +54,7 @@ DOORS = {
     "click": ("cli/",),
     "starlette": ("dashboard/",),
     "uvicorn": ("dashboard/",),
+    "anyio": ("dashboard/",),
     "prometheus_client": ("monitoring/",),
 }
 

@@ -6,7 +6,7 @@ Must never do: anything but read.
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,9 +14,8 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, PlainTextResponse, Response, StreamingResponse
-from starlette.routing import Mount, Route
-from starlette.staticfiles import StaticFiles
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
 
 from neti.dashboard.board import Board
 from neti.dashboard.details import Details, would_break
@@ -25,6 +24,12 @@ from neti.model.settings import Settings
 from neti.oneshot.seen import Seen
 
 PAGE: Final = Path(__file__).parent / "page"
+_TYPES: Final = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
 DATA: Final = "/data/"
 _BEAT: Final = 15.0  # seconds: a page that hears nothing for longer than this knows why
 
@@ -72,8 +77,16 @@ def made(
             return PlainTextResponse("since: expected the number of a revision\n", 400)
         return StreamingResponse(_changes(board, since, request), media_type="application/x-ndjson")
 
+    files = dict(_files())
+
     async def page(_: Request) -> Response:
-        return FileResponse(PAGE / "index.html", media_type="text/html; charset=utf-8")
+        return Response(files["index.html"], media_type=_TYPES[".html"])
+
+    async def static(request: Request) -> Response:
+        name = request.path_params["name"]
+        if name not in files:
+            return PlainTextResponse("there is no such file\n", 404)
+        return Response(files[name], media_type=_TYPES.get(Path(name).suffix, "text/plain"))
 
     return Starlette(
         routes=[
@@ -82,13 +95,20 @@ def made(
             Route(f"{DATA}host", host),
             Route(f"{DATA}breaks", breaks),
             Route(f"{DATA}changes", changes),
-            Mount("/static", StaticFiles(directory=PAGE)),
+            Route("/static/{name:path}", static),
         ],
         middleware=[
             Middleware(Door, token=token, names=names, scheme=scheme, data=DATA),
             Middleware(GZipMiddleware, minimum_size=2000, compresslevel=5),
         ],
     )
+
+
+def _files() -> Iterator[tuple[str, bytes]]:
+    """By name, read once: later this process may be another user, who cannot."""
+    for path in PAGE.rglob("*"):
+        if path.is_file():
+            yield path.relative_to(PAGE).as_posix(), path.read_bytes()
 
 
 def _not_yet() -> Response:

@@ -1,7 +1,8 @@
 """One process that looks at the fleet and serves the page.
 
-The port is bound and all files are read before anything is served; if this was started as root, it
-goes on as another user from there on.
+If it is started as root, it goes on as another user, once the port is bound and the first look is
+done. That user may not be able to read Python itself, such as one in root's home; so everything
+that is needed from there on is loaded before, the files of the page too.
 
 Must never do: listen where others can reach it without TLS, or hold rights that it does not need.
 """
@@ -20,6 +21,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Final
 
+import anyio.to_thread
 import uvicorn
 
 from neti import log
@@ -81,16 +83,27 @@ class Served:
             names=names,
             scheme=self.scheme,
         )
+        self._config = self._configured()
 
-    def run(self, ready: Callable[[], None] = lambda: None) -> None:
-        """Until SIGINT or SIGTERM. ``ready``: called once it answers."""
+    def run(
+        self,
+        ready: Callable[[], None] = lambda: None,
+        *,
+        user: pwd.struct_passwd | None = None,
+    ) -> None:
+        """Until SIGINT or SIGTERM. ``ready``: called once it answers; ``user``: as whom, if not as
+        who this is."""
         try:
+            if user is not None:
+                self._look()
+                asyncio.run(_rehearsed())
+                _become(user)
             asyncio.run(self._run(ready))
         finally:
             self._socket.close()
             self._watched.close()
 
-    async def _run(self, ready: Callable[[], None]) -> None:
+    def _configured(self) -> uvicorn.Config:
         config = uvicorn.Config(
             self._app,
             log_config=None,
@@ -102,7 +115,11 @@ class Served:
             ssl_keyfile=self._tls[0] if self._tls else None,
             ssl_certfile=self._tls[1] if self._tls else None,
         )
-        server = _Server(config)
+        config.load()  # reads the certificate, and imports what it is made of
+        return config
+
+    async def _run(self, ready: Callable[[], None]) -> None:
+        server = _Server(self._config)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, lambda: setattr(server, "should_exit", True))
@@ -122,15 +139,24 @@ class Served:
     async def _follow(self) -> None:
         while True:
             began = time.monotonic()
-            try:
-                seen: Picture | None = await asyncio.to_thread(self._watched.look)
-            except NetiError as error:
-                log.warning("fleet_not_seen", what=str(error))
-                seen = None
+            seen = await asyncio.to_thread(self._look)
             if seen is not None:
                 await self._board.show(seen)
             took = time.monotonic() - began
             await asyncio.sleep(max(LEAST, took * _REST))
+
+    def _look(self) -> Picture | None:
+        try:
+            return self._watched.look()
+        except NetiError as error:
+            log.warning("fleet_not_seen", what=str(error))
+            return None
+
+
+async def _rehearsed() -> None:
+    """What is loaded only when it is used first: threads beside the loop."""
+    await asyncio.to_thread(int)
+    await anyio.to_thread.run_sync(int)
 
 
 def where(text: str, names: Sequence[str] = ()) -> Where:
@@ -187,33 +213,39 @@ def _tls(settings: Settings) -> tuple[Path, Path]:
     try:
         ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(tls.cert, tls.key)
     except (OSError, ssl.SSLError) as error:
-        raise NetiError(f"registry_tls: {tls.cert}, {tls.key}: cannot be used: {why(error)}") from error
+        raise NetiError(
+            f"registry_tls: {tls.cert}, {tls.key}: cannot be used: {why(error)}"
+        ) from error
     return tls.key, tls.cert
 
 
 # --- not as root ---
 
 
-def drop_root(needed: Iterable[Path]) -> str | None:
-    """Go on as the user ``neti`` or whoever called sudo: the first who may read these files, which
-    a new connection to the registry reads again. Returns who that is; None: this is not root.
-    Raises NetiError where nobody may. Call it while the process has one thread."""
+def other_user(needed: Iterable[Path]) -> pwd.struct_passwd | None:
+    """As whom to go on: user ``neti``, whoever called sudo, or ``nobody``; the first who may read
+    these files, which a new connection to the registry reads again. None: this is not root. Raises
+    NetiError where nobody may. Call it while the process has one thread."""
     if os.geteuid() != 0:
         return None
     files = [path for path in needed if path.exists()]
     users = [*_users()]
-    for user in users:
-        if _reads(user, files):
-            os.setgroups(os.getgrouplist(user.pw_name, user.pw_gid))
-            os.setresgid(user.pw_gid, user.pw_gid, user.pw_gid)
-            os.setresuid(user.pw_uid, user.pw_uid, user.pw_uid)
-            return user.pw_name
+    found = next((user for user in users if _reads(user, files)), None)
+    if found is not None:
+        return found
     names = ", ".join(user.pw_name for user in users) or "nobody but root is there"
     raise NetiError(
         "the page is not served as root, and no other user may read "
         f"{', '.join(map(str, files))} (tried: {names})\n→ run it as yourself, with a neti.yml and "
         "a certificate of your own: --config PATH"
     )
+
+
+def _become(user: pwd.struct_passwd) -> None:
+    """For good, and for all threads (``setresuid(2)``, by the C library)."""
+    os.setgroups(os.getgrouplist(user.pw_name, user.pw_gid))
+    os.setresgid(user.pw_gid, user.pw_gid, user.pw_gid)
+    os.setresuid(user.pw_uid, user.pw_uid, user.pw_uid)
 
 
 def _users() -> Iterable[pwd.struct_passwd]:
@@ -229,9 +261,7 @@ def _reads(user: pwd.struct_passwd, files: Iterable[Path]) -> bool:
     child = os.fork()
     if child == 0:
         try:
-            os.setgroups(os.getgrouplist(user.pw_name, user.pw_gid))
-            os.setresgid(user.pw_gid, user.pw_gid, user.pw_gid)
-            os.setresuid(user.pw_uid, user.pw_uid, user.pw_uid)
+            _become(user)
             os._exit(0 if all(os.access(path, os.R_OK) for path in files) else 1)
         except BaseException:
             os._exit(1)

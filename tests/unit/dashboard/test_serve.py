@@ -3,8 +3,6 @@
 import os
 import pwd
 import signal
-import subprocess
-import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -65,7 +63,7 @@ def test_it_ends_when_it_is_told_to_though_a_page_is_open(number: signal.Signals
 
 def test_as_root_it_goes_on_as_somebody_who_may_read_what_it_needs() -> None:
     if os.geteuid() != 0:
-        assert serve.drop_root([Path("/etc/passwd")]) is None
+        assert serve.other_user([Path("/etc/passwd")]) is None
         return
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
@@ -73,22 +71,17 @@ def test_as_root_it_goes_on_as_somebody_who_may_read_what_it_needs() -> None:
         for path, mode in ((open_, 0o644), (closed, 0o600)):
             path.write_text("")
             path.chmod(mode)
-        there = [pwd.getpwnam("nobody").pw_uid, *_uid("neti")]
-        assert int(_dropped(open_, Path(folder, "not there"))) in there
+        found = serve.other_user([open_, Path(folder, "not there")])
+        assert found is not None
+        assert found.pw_uid in [pwd.getpwnam("nobody").pw_uid, *_uid("neti")]
         with pytest.raises(NetiError, match=r"key\.pem"):
-            serve.drop_root([open_, closed])
+            serve.other_user([open_, closed])
+        nobody = pwd.getpwnam("nobody")
+        os.chown(closed, nobody.pw_uid, nobody.pw_gid)
+        found = serve.other_user([open_, closed])
+        assert found is not None
+        assert found.pw_name == "nobody"
     assert os.geteuid() == 0
-
-
-def _dropped(*files: Path) -> str:
-    """The user id afterwards, in a process of its own."""
-    code = (
-        "import os, sys; from pathlib import Path; from neti.dashboard import serve; "
-        "serve.drop_root(map(Path, sys.argv[1:])); print(os.getuid())"
-    )
-    sudo = {key: value for key, value in os.environ.items() if key != "SUDO_USER"}
-    ran = [sys.executable, "-c", code, *map(str, files)]
-    return subprocess.run(ran, env=sudo, check=True, capture_output=True, text=True).stdout
 
 
 def _uid(name: str) -> list[int]:
