@@ -101,15 +101,19 @@ def _export(settings: Settings, key: str, path: Path) -> None:
 def _serve(settings: Settings, key: str, listen: str, names: tuple[str, ...]) -> None:
     from neti.dashboard import serve
     from neti.dashboard.door import new_token
+    from neti.dashboard.user import other_user
     from neti.oneshot.watched import Watched
 
+    listening = serve.activated()
     try:
-        where = serve.where(listen, names)
+        where = serve.where_of(listening, names) if listening else serve.where(listen, names)
     except ValueError as error:
         raise click.UsageError(f"--listen: {error}") from error
-    user = serve.other_user(_needed(settings))
+    user = other_user(_needed(settings))
     watched = Watched(settings, registry_of, ask, key=key)
-    served = serve.Served(settings, watched, where, token=new_token(), version=__version__)
+    served = serve.Served(
+        settings, watched, where, token=new_token(), version=__version__, listening=listening
+    )
     if user is not None:
         explain(f"goes on as user {user.pw_name}")
     served.run(lambda: say(*_lines(served.link, where.local)), user=user)

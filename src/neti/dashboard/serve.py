@@ -15,7 +15,7 @@ import signal
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
@@ -27,6 +27,7 @@ import uvicorn
 from neti import log
 from neti.dashboard import app
 from neti.dashboard.board import Board
+from neti.dashboard.user import become
 from neti.errors import NetiError
 from neti.fleet.picture import Picture
 from neti.model.settings import Settings
@@ -35,7 +36,7 @@ from neti.words import why
 
 LEAST: Final = 1.0  # seconds between two looks
 _REST: Final = 2.0  # times as long as a look took
-_SERVICE: Final = "neti"  # the user that deploy/neti.sysusers makes
+_FIRST_FD: Final = 3
 _GRACE: Final = 1  # seconds that open pages get when it ends
 
 
@@ -64,13 +65,21 @@ class Served:
     certificate."""
 
     def __init__(
-        self, settings: Settings, watched: Watched, where: Where, *, token: str, version: str
+        self,
+        settings: Settings,
+        watched: Watched,
+        where: Where,
+        *,
+        token: str,
+        version: str,
+        listening: socket.socket | None = None,
     ) -> None:
+        """``listening``: see ``activated``."""
         self._watched = watched
         self._where = where
         self._board = Board(version)
         self._tls = None if where.local else _tls(settings)
-        self._socket = _bound(where)
+        self._socket = listening if listening is not None else _bound(where)
         port = self._socket.getsockname()[1]
         self.scheme = "http" if self._tls is None else "https"
         names = _called(where, port, self.scheme)
@@ -97,7 +106,7 @@ class Served:
             if user is not None:
                 self._look()
                 asyncio.run(_rehearsed())
-                _become(user)
+                become(user)
             asyncio.run(self._run(ready))
         finally:
             self._socket.close()
@@ -171,6 +180,24 @@ def where(text: str, names: Sequence[str] = ()) -> Where:
     return Where(address=address, port=int(port), names=tuple(names))
 
 
+def activated() -> socket.socket | None:
+    """The socket that systemd, or whoever does as it does, listens on for this process
+    (``sd_listen_fds(3)``); None: it did not. It may be of another network namespace. Raises
+    NetiError."""
+    pid, count = os.environ.pop("LISTEN_PID", ""), os.environ.pop("LISTEN_FDS", "")
+    if pid != str(os.getpid()):
+        return None
+    if count != "1":
+        raise NetiError(f"LISTEN_FDS={count}: expected 1, one socket to serve the page on")
+    os.set_inheritable(_FIRST_FD, False)
+    return socket.socket(fileno=_FIRST_FD)
+
+
+def where_of(listening: socket.socket, names: Sequence[str] = ()) -> Where:
+    address, port = listening.getsockname()[:2]
+    return Where(address=ip_address(address), port=port, names=tuple(names))
+
+
 def _bound(where: Where) -> socket.socket:
     family = socket.AF_INET6 if where.address.version == 6 else socket.AF_INET
     made = socket.socket(family, socket.SOCK_STREAM)
@@ -217,52 +244,3 @@ def _tls(settings: Settings) -> tuple[Path, Path]:
             f"registry_tls: {tls.cert}, {tls.key}: cannot be used: {why(error)}"
         ) from error
     return tls.key, tls.cert
-
-
-# --- not as root ---
-
-
-def other_user(needed: Iterable[Path]) -> pwd.struct_passwd | None:
-    """As whom to go on: user ``neti``, whoever called sudo, or ``nobody``; the first who may read
-    these files, which a new connection to the registry reads again. None: this is not root. Raises
-    NetiError where nobody may. Call it while the process has one thread."""
-    if os.geteuid() != 0:
-        return None
-    files = [path for path in needed if path.exists()]
-    users = [*_users()]
-    found = next((user for user in users if _reads(user, files)), None)
-    if found is not None:
-        return found
-    names = ", ".join(user.pw_name for user in users) or "nobody but root is there"
-    raise NetiError(
-        "the page is not served as root, and no other user may read "
-        f"{', '.join(map(str, files))} (tried: {names})\n→ run it as yourself, with a neti.yml and "
-        "a certificate of your own: --config PATH"
-    )
-
-
-def _become(user: pwd.struct_passwd) -> None:
-    """For good, and for all threads (``setresuid(2)``, by the C library)."""
-    os.setgroups(os.getgrouplist(user.pw_name, user.pw_gid))
-    os.setresgid(user.pw_gid, user.pw_gid, user.pw_gid)
-    os.setresuid(user.pw_uid, user.pw_uid, user.pw_uid)
-
-
-def _users() -> Iterable[pwd.struct_passwd]:
-    for name in (_SERVICE, os.environ.get("SUDO_USER", ""), "nobody"):
-        with contextlib.suppress(KeyError):
-            user = pwd.getpwnam(name) if name else None
-            if user is not None and user.pw_uid != 0:
-                yield user
-
-
-def _reads(user: pwd.struct_passwd, files: Iterable[Path]) -> bool:
-    """Asked of the kernel, as that user: by groups and ACLs too."""
-    child = os.fork()
-    if child == 0:
-        try:
-            _become(user)
-            os._exit(0 if all(os.access(path, os.R_OK) for path in files) else 1)
-        except BaseException:
-            os._exit(1)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

@@ -12,6 +12,7 @@ from tests.support import shown_fleet
 from tests.support.dashboards import running
 
 from neti.dashboard import serve
+from neti.dashboard.user import other_user
 from neti.errors import NetiError
 from neti.model.settings import RegistryTLS
 
@@ -63,7 +64,7 @@ def test_it_ends_when_it_is_told_to_though_a_page_is_open(number: signal.Signals
 
 def test_as_root_it_goes_on_as_somebody_who_may_read_what_it_needs() -> None:
     if os.geteuid() != 0:
-        assert serve.other_user([Path("/etc/passwd")]) is None
+        assert other_user([Path("/etc/passwd")]) is None
         return
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
@@ -71,14 +72,14 @@ def test_as_root_it_goes_on_as_somebody_who_may_read_what_it_needs() -> None:
         for path, mode in ((open_, 0o644), (closed, 0o600)):
             path.write_text("")
             path.chmod(mode)
-        found = serve.other_user([open_, Path(folder, "not there")])
+        found = other_user([open_, Path(folder, "not there")])
         assert found is not None
         assert found.pw_uid in [pwd.getpwnam("nobody").pw_uid, *_uid("neti")]
         with pytest.raises(NetiError, match=r"key\.pem"):
-            serve.other_user([open_, closed])
+            other_user([open_, closed])
         nobody = pwd.getpwnam("nobody")
         os.chown(closed, nobody.pw_uid, nobody.pw_gid)
-        found = serve.other_user([open_, closed])
+        found = other_user([open_, closed])
         assert found is not None
         assert found.pw_name == "nobody"
     assert os.geteuid() == 0
