@@ -32,6 +32,13 @@ _registry = click.option(
     "ec2, mutual TLS and access rights, and with --encrypt and --private-only the rest too.",
 )
 
+_dashboard = click.option(
+    "--dashboard",
+    "with_dashboard",
+    is_flag=True,
+    help="Show the fleet in a browser of this machine: prints a link.",
+)
+
 
 @click.group("lab", cls=Group)
 def lab_group() -> None:
@@ -66,6 +73,7 @@ for _each in cli_hosts.COMMANDS:
     help="Two gateways more in each site, and no other host has a public address; with WireGuard.",
 )
 @click.option("--no-agents", is_flag=True, help="Networks and services only.")
+@_dashboard
 @name_option
 def up(
     hosts: int,
@@ -73,6 +81,7 @@ def up(
     encrypt: bool,
     private_only: bool,
     no_agents: bool,
+    with_dashboard: bool,
     name: str,
 ) -> None:
     """Build a lab and leave it up.
@@ -82,14 +91,22 @@ def up(
       neti lab up
       neti lab up --hosts 2 --encrypt && neti lab sniff
       neti lab up --hosts 2 --private-only
+      neti lab up --dashboard
       neti lab up --hosts 50 --registry zookeeper --name big
     """
-    from neti_lab import lifecycle
+    from neti_lab import dashboard, lifecycle
     from neti_lab.state import open_state
     from neti_lab.topology import SITES, plan_lab
 
     encrypt = encrypt or private_only
     kind = _registry_kind(registry, encrypt=encrypt)
+    if with_dashboard and registry is None:
+        kind = "closed"
+    if with_dashboard and kind == "embedded":
+        raise click.UsageError(
+            "--dashboard takes another registry than embedded: a dashboard is not served as "
+            "root, and nobody else may open that file"
+        )
     plan = plan_lab(
         name=name,
         hosts=hosts,
@@ -101,8 +118,10 @@ def up(
     state = open_state(name)
     with lifecycle.commanding(state):
         lifecycle.bring_up(state, plan, with_agents=not no_agents, tell=say)
+        link = dashboard.start(plan, state) if with_dashboard else None
     say(
         f"The lab {name!r} is up.",
+        *([f"→ {link} shows it in a browser"] if link is not None else []),
         f"→ '{lab_command(name, 'status')}' shows it",
         f"→ '{lab_command(name, 'down')}' takes it down",
         f"→ '{lab_command(name, 'exec')} {plan.hosts[0].name} neti status' asks one of its hosts",
@@ -236,9 +255,16 @@ def demo(
 )
 @click.option("--groups", is_flag=True, help="Each tier reaches only the ports that it needs.")
 @click.option("--keep", is_flag=True, help="Leave the lab up at the end.")
+@_dashboard
 @name_option
 def migrate(
-    chaos: bool, seed: int | None, private_only: bool, groups: bool, keep: bool, name: str
+    chaos: bool,
+    seed: int | None,
+    private_only: bool,
+    groups: bool,
+    keep: bool,
+    with_dashboard: bool,
+    name: str,
 ) -> None:
     """Move a whole fleet from one site to the other while people use it.
 
@@ -262,6 +288,7 @@ def migrate(
       neti lab migrate
       neti lab migrate --private-only
       neti lab migrate --groups
+      neti lab migrate --dashboard --keep
       neti lab migrate --chaos --seed 7
     """
     import random
@@ -281,7 +308,9 @@ def migrate(
         say(f"seed {seed}")
     try:
         with lifecycle.commanding(state):
-            well = story.run(state, plan, Stage(), seed=seed, groups=groups, keep=keep)
+            well = story.run(
+                state, plan, Stage(), seed=seed, groups=groups, keep=keep, shown=with_dashboard
+            )
     except KeyboardInterrupt:
         _say_interrupted(name, keep=keep and state.exists)
         sys.exit(130)

@@ -34,6 +34,8 @@ def run(state: LabState, plan: LabPlan, stage: Stage, *, keep: bool = False) -> 
     if not well and not keep:
         again = lab_command(plan.name, "demo", "--keep")
         stage.say(f"To read the agents' logs, run it again: '{again}' leaves the lab up.")
+    if well:
+        stage.say("To see a fleet in a browser: 'neti lab up --dashboard'.")
     return well
 
 

@@ -203,6 +203,7 @@ def describe(state: LabState) -> dict[str, Any]:
         "registry": plan.registry,
         "encrypt": plan.encrypt,
         "folder": str(state.folder),
+        "dashboard": state.dashboard(),
         "hosts": [
             {
                 "name": host.name,

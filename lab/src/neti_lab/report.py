@@ -45,6 +45,7 @@ def status_lines(document: Mapping[str, Any]) -> list[str]:
         *table(("HOST", "SITE", "PRIVATE", "PUBLIC", "AGENT", "NAMESPACE"), rows),
         "",
         f"Also there: {others}",
+        *([f"In a browser: {link}"] if (link := document.get("dashboard")) else []),
     ]
 
 

@@ -18,6 +18,8 @@ from neti_lab.processes import Process
 from neti_lab.topology import LabPlan, from_document, lab_command, namespace_prefix, to_document
 
 LABS: Final = Path("/run/neti-lab")
+# What another user than root reads, because a dashboard goes on as one.
+_DASHBOARDS: Final = Path("/run/neti-lab-dashboards")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,24 @@ class LabState:
     def operator_config(self) -> Path:
         """A neti.yml with an operator's certificate, where the registry knows operators."""
         return self.folder / "operator.yml"
+
+    @property
+    def dashboard_folder(self) -> Path:
+        return _DASHBOARDS / self.name
+
+    @property
+    def dashboard_link(self) -> Path:
+        """Has a token in it."""
+        return self.folder / "dashboard"
+
+    def dashboard(self) -> str | None:
+        """The link to the one that runs; None: none does."""
+        if self.process("dashboard") is None:
+            return None
+        try:
+            return self.dashboard_link.read_text().strip()
+        except OSError:
+            return None
 
     def host_folder(self, host: str) -> Path:
         return self.folder / "hosts" / host
@@ -114,6 +134,9 @@ class LabState:
             # The plan goes first: without it the lab is not up, whatever else is still there.
             (self.folder / "plan.json").unlink()
         shutil.rmtree(self.folder, ignore_errors=True)
+        shutil.rmtree(self.dashboard_folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            _DASHBOARDS.rmdir()  # of no other lab anything is there
 
 
 def open_state(name: str) -> LabState:

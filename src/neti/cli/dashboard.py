@@ -122,6 +122,8 @@ def _serve(settings: Settings, key: str, listen: str, names: tuple[str, ...]) ->
 def _needed(settings: Settings) -> Iterator[Path]:
     """What a new connection to the registry reads."""
     yield settings.path
+    if settings.embedded is not None:
+        yield settings.embedded
     if settings.registry_tls is not None:
         yield from (settings.registry_tls.ca, settings.registry_tls.cert, settings.registry_tls.key)
 

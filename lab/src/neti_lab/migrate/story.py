@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from neti.errors import NetiError
-from neti_lab import busy, lifecycle, namespaces, registries
+from neti_lab import busy, dashboard, lifecycle, namespaces, registries
 from neti_lab.migrate import before, books, moving, tiers
 from neti_lab.migrate.books import REPAIR_SECONDS
 from neti_lab.migrate.chaos import Chaos
@@ -77,16 +77,17 @@ def run(
     seed: int | None = None,
     groups: bool = False,
     keep: bool = False,
+    shown: bool = False,
 ) -> bool:
     """The whole migration; with a ``seed`` things go wrong all the while, with ``groups`` each tier
-    reaches only what it has to. True when all was well.
+    reaches only what it has to; ``shown``: in a browser too. True when all was well.
 
     The caller holds the lab (``lifecycle.commanding``).
     """
     if lifecycle.is_up(state):
         raise lifecycle.already_up(plan.name)
     try:
-        _perform(state, plan, stage, seed, groups=groups)
+        _perform(state, plan, stage, seed, groups=groups, shown=shown)
     except NetiError as error:
         stage.find("the migration ran to its end", False, one_line(error))
     finally:
@@ -110,7 +111,13 @@ def _again(plan: LabPlan, seed: int | None, *, groups: bool) -> tuple[str, ...]:
 
 
 def _perform(
-    state: LabState, plan: LabPlan, stage: Stage, seed: int | None, *, groups: bool
+    state: LabState,
+    plan: LabPlan,
+    stage: Stage,
+    seed: int | None,
+    *,
+    groups: bool,
+    shown: bool,
 ) -> None:
     stage.say(busy.stretch_time_outs())
     stage.say("numbers of phases are those of docs/runbook.md")
@@ -132,7 +139,7 @@ def _perform(
         chaos = Chaos(journey, seed) if seed is not None else None
         failed: NetiError | None = None
         try:
-            _travel(journey, chaos, stack, groups=groups)
+            _travel(journey, chaos, stack, groups=groups, shown=shown)
         except NetiError as error:
             failed = error  # what happened until then is told all the same
         for name in (*_callers(journey), "scanner", *tiers.OUTSIDERS):
@@ -147,13 +154,20 @@ def _perform(
 
 
 def _travel(
-    journey: Journey, chaos: Chaos | None, stack: contextlib.ExitStack, *, groups: bool
+    journey: Journey,
+    chaos: Chaos | None,
+    stack: contextlib.ExitStack,
+    *,
+    groups: bool,
+    shown: bool,
 ) -> None:
     for phase in _told(_PREPARING, groups=groups):
         _play(journey, *phase)
     play = journey.play
     play.opened = registries.open_registry(play.plan, play.state)
     stack.callback(play.opened.close)
+    if shown:
+        play.stage.say(f"in a browser: {dashboard.start(play.plan, play.state)}")
     with chaos.reigning() if chaos is not None else contextlib.nullcontext():
         for phase in _told(_MOVING, groups=groups):
             _play(journey, *phase)
