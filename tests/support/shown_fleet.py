@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from neti.fleet import attendance
 from neti.fleet.attendance import Word
+from neti.fleet.selecting import OLD
 from neti.model import Member, Reach, Site
 from neti.model.settings import Settings
 from neti.oneshot.seen import Seen
@@ -128,8 +129,12 @@ class MadeUp(Watched):
 
 
 def something_happens(seen: Seen, chance: Random) -> Seen:
-    """One host is enforced, and one has a problem."""
-    told = dict(seen.told)
+    """One host is enforced, and one has a problem. All but those that are silent write anew."""
+    now = time.time()
+    told = {
+        i: replace(said, written=int(now) - 30) if now - (said.written or 0) < OLD else said
+        for i, said in seen.told.items()
+    }
     for host_id in chance.sample(sorted(told), k=min(2, len(told))):
         problems = ("disk",) if chance.random() < 0.3 else ()
         told[host_id] = replace(

@@ -64,13 +64,16 @@ def _need(
     *then: str,
     remedy: str = "",
 ) -> Iterator[Need]:
-    """Nothing, where it is about no host. ``what``: with ``{}`` where the number of hosts goes."""
+    """Nothing, where it is about no host. ``what``: with ``{hosts}`` or ``{are}`` where their
+    number goes."""
     ids = sorted(hosts)
     if ids:
         yield Need(
             code=code,
             severity=severity,
-            what=what.format(counted(len(ids), "host")),
+            what=what.format(
+                hosts=counted(len(ids), "host"), are=counted(len(ids), "host is", "hosts are")
+            ),
             hosts=tuple(ids[:_NAMED]),
             count=len(ids),
             then=then,
@@ -86,7 +89,7 @@ def _absent(away: Collection[Row]) -> Iterator[Need]:
         "held",
         Severity.CRITICAL,
         by.get("held", ()),
-        "{} vanished with too many others at once: their removal is held until somebody decides",
+        "{are} held: too many vanished at once, so peers keep them until somebody decides",
         "neti fleet --state held",
         "there: neti release",
     )
@@ -94,7 +97,7 @@ def _absent(away: Collection[Row]) -> Iterator[Need]:
         "lost",
         Severity.WARNING,
         by.get("lost", ()),
-        "{} lost: the registry hears nothing of their agents, and peers let go of them in time",
+        "{are} lost: the registry hears nothing from the agent, and peers let go of it in time",
         "neti fleet --state lost",
         "there: systemctl status neti",
     )
@@ -102,7 +105,7 @@ def _absent(away: Collection[Row]) -> Iterator[Need]:
         "missing",
         Severity.WARNING,
         by.get("missing", ()),
-        "{} with a lease, and not registered",
+        "{are} missing: there is a lease, and no registration",
         "neti fleet --state missing",
         "neti retire ID",
     )
@@ -110,7 +113,7 @@ def _absent(away: Collection[Row]) -> Iterator[Need]:
         "not_believed",
         Severity.CRITICAL,
         by.get("not believed", ()),
-        "{} registered, and no agent believes it",
+        "{are} registered, and believed by no agent",
         "neti fleet --skipped",
     )
 
@@ -120,8 +123,8 @@ def _silent(rows: Iterable[Row], now: float) -> Iterator[Need]:
         "silent",
         Severity.WARNING,
         (row["id"] for row in rows if off_by(row, now) is not None),
-        f"{{}} registered, and silent for more than {_MINUTES} minutes: the agent hangs, or its "
-        "clock is off",
+        f"{{are}} silent for more than {_MINUTES} minutes, though registered: the agent hangs, or "
+        "the clock is off",
         "there: systemctl status neti",
     )
 
@@ -134,21 +137,21 @@ def _stages(rows: Collection[Row]) -> Iterator[Need]:
         "down",
         Severity.WARNING,
         by.get("down", ()),
-        "{} down: an operator took Neti out of the kernel there",
+        "{are} down: an operator took Neti out of the kernel",
         "there: neti up",
     )
     yield from _need(
         "relaxed",
         Severity.WARNING,
         by.get("relaxed", ()),
-        "{} relaxed: in shadow, though the configuration asks for more, or for a time",
+        "{are} relaxed: in shadow, though the configuration asks for more, or for a time",
         "there: neti enforce",
     )
     yield from _need(
         "trial",
         Severity.NOTE,
         by.get("trial", ()),
-        "{} on trial: that ends by itself, in the state before, unless it is confirmed",
+        "{are} on trial: it ends by itself, in the stage before, unless somebody confirms it",
         "there: neti confirm",
     )
 
@@ -167,7 +170,7 @@ def _problems(rows: Iterable[Row]) -> Iterator[Need]:
             code,
             severity,
             hosts,
-            f"{code}, on {{}}: {_escaped(meaning)}",
+            f"{code}, on {{hosts}}: {_escaped(meaning)}",
             f"neti fleet --problem {code}",
             "there: neti status",
             remedy=remedy,
@@ -177,7 +180,7 @@ def _problems(rows: Iterable[Row]) -> Iterator[Need]:
         "unread",
         Severity.NOTE,
         unread,
-        "{} whose neti.yml was changed, and not read",
+        "{are} running by an older neti.yml than the one on disk",
         "there: neti reload",
     )
 
@@ -187,7 +190,7 @@ def _of_the_registry(not_own: Collection[str], skipped: int) -> Iterator[Need]:
         "not_own",
         Severity.CRITICAL,
         not_own,
-        "{} of which somebody else says something: that is not believed",
+        "{are} described by somebody else in the registry, which is not believed",
         "neti fleet",
     )
     if skipped:
@@ -207,7 +210,7 @@ def _before_the_move(rows: Collection[Row], told: Mapping[str, Document]) -> Ite
         "hurts",
         Severity.NOTE,
         (row["id"] for row in hurt),
-        "{} where enforcing would shut ports that are in use",
+        "enforcing would shut ports that are in use, on {hosts}",
         "neti fleet preview",
     )
     callers = {row["id"]: {one["to"] for one in row["left"]} for row in rows if row.get("left")}
@@ -216,7 +219,7 @@ def _before_the_move(rows: Collection[Row], told: Mapping[str, Document]) -> Ite
         "leftovers",
         Severity.NOTE,
         callers,
-        f"{{}} still calling {_escaped(some(called, 3))} by real addresses",
+        f"{_escaped(some(called, 3))} still called by real addresses, from {{hosts}}",
         "neti fleet leftovers",
     )
     missed = [
@@ -231,7 +234,7 @@ def _before_the_move(rows: Collection[Row], told: Mapping[str, Document]) -> Ite
         "unreached",
         Severity.WARNING,
         missed,
-        "{} that did not reach every member at the last verification",
+        "not every member was reached at the last verification, from {hosts}",
         "neti fleet verify",
     )
 

@@ -29,6 +29,7 @@ _STAGES: Final[Mapping[str, Shade]] = {
     "down": "down",
 }
 NO_SITE: Final = "?"  # of a host that is away, and of which nobody knows where it was
+_USUAL: Final = ("tier", "role")
 EVENTS: Final = 500  # so many are kept
 
 
@@ -130,13 +131,14 @@ def _tier(value: str, cells: Sequence[Cell]) -> Tier:
 
 
 def key_of(rows: Iterable[Row]) -> str:
-    """The label that tells tiers apart where nobody says which: the one that most hosts have, of
-    those the first by name; empty: no host has any."""
+    """The label that tells tiers apart where nobody says which: ``tier`` or ``role`` where hosts
+    have it, or else the one that most have, of those the first by name; empty: no host has any."""
     count: dict[str, int] = {}
     for row in rows:
         for key in row.get("labels") or ():
             count[key] = count.get(key, 0) + 1
-    return min(count, key=lambda key: (-count[key], key), default="")
+    usual = next((key for key in _USUAL if key in count), None)
+    return usual or min(count, key=lambda key: (-count[key], key), default="")
 
 
 def cells(
