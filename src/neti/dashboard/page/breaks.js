@@ -1,0 +1,118 @@
+/* "What would break": what enforcing would shut, who still calls by real addresses, and which site
+   reaches which. Asked for when somebody looks, since the server has to count for it. */
+"use strict";
+(function (N) {
+  const el = N.el;
+  const AGAIN = 60_000; // ms
+  const MOST = 200; // rows at first
+  const state = { data: null, at: 0, failed: null, busy: false, all: false };
+
+  async function read() {
+    if (state.busy) return;
+    state.busy = true;
+    try {
+      state.data = N.store.copy ? N.store.copy.breaks : await (await N.live.get("data/breaks")).json();
+      state.at = N.store.copy ? N.store.at : Date.now() / 1000;
+      state.failed = null;
+    } catch (error) {
+      state.failed = error.message;
+    }
+    state.busy = false;
+    N.changed();
+  }
+
+  N.breaks = {
+    title: () => "What would break",
+    enter: read,
+    render() {
+      if (!N.store.copy && Date.now() - state.at * 1000 > AGAIN && !state.failed && state.at) read();
+      return [
+        el("h1", { tabindex: "-1", "data-key": "h1" }, "What would break"),
+        el("p", { class: "quiet", "data-key": "read" },
+          state.at ? ["Read at ", N.time(state.at), ". "] : "Reading. ",
+          state.failed ? `Not read anew: ${state.failed}. ` : "",
+          N.store.copy ? "" : el("button", { type: "button", "data-act": "read-breaks" }, "Read again")),
+        state.data ? [ports(state.data), leftovers(state.data), reach(state.data.reach)] : "",
+      ];
+    },
+  };
+
+  function ports(data) {
+    const rows = data.ports.flatMap((tier) => tier.lost.ports.map((port) => [
+      `${tier.value}-${port.port}`,
+      N.bdi(N.tierName(tier.value)),
+      el("code", null, N.bdi(port.port)),
+      N.hostRefs(port.hosts, port.hosts.length, `${tier.value}-${port.port}`),
+      N.number(port.sources),
+      port.line
+        ? [N.commandLine(port.line), port.wider ? el("small", null, " lets in more than came: whole networks, or everybody") : ""]
+        : "open_ports cannot let in all of it: look with 'neti preview' on the host",
+    ]));
+    const silent = data.ports.flatMap((tier) => tier.lost.silent);
+    const cut = data.ports.flatMap((tier) => Object.entries(tier.lost.cut));
+    return N.section("ports", "Ports that enforcing would shut",
+      el("p", null, "These ports are in use by somebody who is no member. Enforcing shuts them, ",
+        "unless a line in ", el("code", null, "open_ports"), " of neti.yml lets them in."),
+      rows.length
+        ? N.table("Ports that enforcing would shut, by tier",
+          ["Tier", "Port", "Hosts", "Sources", "Line for open_ports"], rows, { captionHidden: true })
+        : el("p", { class: "good" }, "None, as far as hosts say."),
+      silent.length ? el("p", { class: "notice" }, `${N.counted(silent.length, "host does", "hosts do")} not say, so nobody knows of: `,
+        N.hostRefs(silent, silent.length, "ports-silent")) : "",
+      cut.length ? el("details", { "data-key": "cut" },
+        el("summary", null, `${N.counted(cut.length, "host has", "hosts have")} more ports than they had room to name`),
+        cut.slice(0, MOST).map(([id, more], at) => [at ? ", " : "", N.hostRef(id), ` (${N.number(more)} more)`]),
+        el("p", null, N.commandLine("neti preview", "on the host"))) : "");
+  }
+
+  function leftovers(data) {
+    const left = state.all ? data.leftovers : data.leftovers.slice(0, MOST);
+    const rows = left.map((one) => [
+      `${one.from}-${one.to}-${one.port}`,
+      N.hostRef(one.from, true), ["→ ", N.hostRef(one.to, true)], el("code", null, N.bdi(one.port)),
+      N.number(one.calls), N.time(one.last),
+    ]);
+    return N.section("leftovers", "Leftovers: who still calls by real addresses",
+      el("p", null, "Such a call ends in the wrong place once the server has moved. Point the client at ",
+        "the overlay address. ", N.commandLine("neti leftovers", "on the client")),
+      rows.length
+        ? N.table("Leftovers, by server and by the last call", ["Client", "Server", "Port", "Calls", "Last"], rows, { captionHidden: true })
+        : el("p", { class: "good" }, "None, as far as hosts say."),
+      data.leftovers.length > MOST
+        ? el("button", { type: "button", "data-act": "all-leftovers" }, state.all ? "Show fewer" : `Show all ${N.number(data.leftovers.length)}`) : "",
+      data.leftovers_cut ? el("p", { class: "notice" }, `${N.number(data.leftovers_cut)} more are not shown: `, N.commandLine("neti fleet leftovers")) : "",
+      data.leftovers_silent.length ? el("p", { class: "notice" }, `${N.counted(data.leftovers_silent.length, "host does", "hosts do")} not say whom they call: `,
+        N.hostRefs(data.leftovers_silent.slice(0, 200), data.leftovers_silent.length, "left-silent")) : "");
+  }
+
+  function reach(found) {
+    const sites = [...new Set([...Object.keys(found.pairs), ...Object.values(found.pairs).flatMap(Object.keys)])].sort(N.natural);
+    const rows = sites.map((from) => [from, N.bdi(from), ...sites.map((to) => {
+      const pair = (found.pairs[from] || {})[to];
+      if (!pair) return "nobody has verified";
+      const [all, some, unknown] = pair;
+      return [
+        some ? [N.severity("warning"), ` ${N.counted(some, "host")} missed some, `] : [N.severity("fine"), " "],
+        `${N.number(all)} reached all that they tried`, unknown ? `, of ${N.number(unknown)} nobody can say` : "",
+      ];
+    })]);
+    const targets = found.targets.slice(0, MOST).map((one) => [
+      one.id, N.hostRef(one.id, true), `${N.number(one.by.length)} of ${N.number(one.of)}`,
+      N.hostRefs(one.by, one.by.length, `target-${one.id}`),
+    ]);
+    return N.section("reach", "Reachability between sites",
+      el("p", null, "What hosts saw at their last verification. ", N.commandLine("neti fleet verify --wait")),
+      rows.length
+        ? N.table("Which site's hosts reach which site", ["From", ...sites.map((to) => ["To ", N.bdi(to)])], rows, { captionHidden: true })
+        : el("p", { class: "notice" }, "Nobody has verified yet."),
+      targets.length
+        ? [el("h3", null, "Hosts that others did not reach"),
+          N.table("Hosts that others did not reach, the worst first", ["Host", "Not reached by", "Who says so"], targets, { captionHidden: true })]
+        : "",
+      found.silent.length ? el("p", { class: "notice" }, `${N.counted(found.silent.length, "host has", "hosts have")} not verified: `,
+        N.hostRefs(found.silent.slice(0, 200), found.silent.length, "reach-silent")) : "");
+  }
+
+  N.acts["read-breaks"] = read;
+  N.acts["all-leftovers"] = () => { state.all = !state.all; N.changed(); };
+})(window.Neti);

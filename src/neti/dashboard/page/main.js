@@ -1,0 +1,116 @@
+/* Which view is shown, and when it is made anew. Everything begins here. */
+"use strict";
+(function (N) {
+  const view = document.getElementById("view");
+  const search = document.getElementById("search");
+  const scrolled = new Map(); // address -> how far down it was
+  let shown = null; // the address that is on the page
+  let depth = 0; // entries of the history that are of this page, so that Esc does not leave it
+  let forward = true;
+
+  /** What the address asks for. */
+  N.route = function () {
+    const [path, query] = location.hash.replace(/^#/, "").split("?");
+    const route = { path, query: new URLSearchParams(query || ""), view: N.overview, id: "" };
+    if (path === "/breaks") route.view = N.breaks;
+    else if (path === "/hosts") route.view = N.hosts;
+    else if (path.startsWith("/host/")) {
+      route.view = N.host;
+      try { route.id = decodeURIComponent(path.slice(6)); } catch { route.id = path.slice(6); }
+    }
+    return route;
+  };
+
+  N.back = function () {
+    if (depth > 0) history.back();
+    else location.hash = "#/";
+  };
+
+  function render() {
+    const route = N.route();
+    document.body.dataset.state = N.live.state;
+    N.morph(document.getElementById("live"), [...N.el("p", null, N.live.inShort()).childNodes]);
+    N.morph(document.getElementById("banner"), N.live.banner());
+    N.morph(document.getElementById("footer"), footer());
+    for (const link of document.querySelectorAll("#nav a")) {
+      const here = link.getAttribute("href") === `#${route.path || "/"}`;
+      if (here) link.setAttribute("aria-current", "page");
+      else link.removeAttribute("aria-current");
+    }
+    if (N.live.state === "refused") return void N.morph(view, refused());
+    if (!N.store.ready) return void N.morph(view, [N.el("p", null, "Loading the fleet.")]);
+    const place = route.path;
+    const other = place !== shown;
+    if (other) view.replaceChildren();
+    if (other && route.view.enter) route.view.enter(route);
+    N.morph(view, route.view.render(route));
+    if (route.view.after) route.view.after();
+    document.title = `${route.view.title(route)} - Neti`;
+    if (document.activeElement !== search) search.value = route.view === N.hosts ? route.query.get("q") || "" : "";
+    if (other) arrived(place);
+  }
+
+  function arrived(place) {
+    const first = shown === null;
+    shown = place;
+    window.scrollTo(0, forward ? 0 : scrolled.get(place) || 0);
+    forward = false;
+    // Whoever hears the page learns where it is now. Not on the first view: nobody has moved yet.
+    const heading = view.querySelector("h1");
+    if (!first && heading && document.activeElement !== search) heading.focus({ preventScroll: true });
+  }
+
+  function refused() {
+    return [
+      N.el("h1", { tabindex: "-1" }, "Open the link that 'neti dashboard' printed"),
+      N.el("p", null, "This page shows a fleet only to whoever has that link: it ends with ", N.el("code", null, "#token=…"), "."),
+      N.el("p", null, "Each start of 'neti dashboard' prints another one, and this browser's tab has none, or an old one. ",
+        "Go to the terminal where it runs, and open the whole link, or start it anew:"),
+      N.el("p", null, N.commandLine("neti dashboard", "on an operator's machine")),
+    ];
+  }
+
+  function footer() {
+    return [N.el("p", null, "This page changes nothing. ",
+      N.store.version ? `Neti ${N.safe(N.store.version)}. ` : "",
+      `Times are of the zone ${N.zone()}. `,
+      N.el("button", { type: "button", "data-act": "help" }, "Keys (?)"))];
+  }
+
+  // --- when ---
+
+  history.scrollRestoration = "manual";
+  document.addEventListener("click", (event) => {
+    if (event.target.closest("a")) forward = true;
+  }, true);
+  window.addEventListener("scroll", () => { if (shown !== null) scrolled.set(shown, window.scrollY); }, { passive: true });
+  window.addEventListener("hashchange", () => {
+    if (N.live.takeToken()) { // a new link in an old tab
+      shown = null;
+      N.live.connect();
+      return;
+    }
+    depth = history.state ? history.state.depth : depth + 1;
+    history.replaceState({ depth }, "");
+    N.changed();
+  });
+  N.watch(render);
+  let width = 0;
+  window.addEventListener("resize", () => {
+    if (width === innerWidth) return;
+    width = innerWidth;
+    N.changed();
+  });
+
+  const anew = () => { N.repaint(); N.drawChart(true); };
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", anew);
+  // Paper is white: the canvases have to be drawn in the light colours before.
+  window.addEventListener("beforeprint", () => { document.documentElement.classList.add("printing"); anew(); });
+  window.addEventListener("afterprint", () => { document.documentElement.classList.remove("printing"); anew(); });
+
+  N.live.takeToken();
+  depth = history.state ? history.state.depth : 0;
+  history.replaceState({ depth }, "");
+  render();
+  N.live.start();
+})(window.Neti);

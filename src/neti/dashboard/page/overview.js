@@ -1,0 +1,186 @@
+/* The first view: how far the migration is, what is wrong, with which hosts, and what to type. */
+"use strict";
+(function (N) {
+  const el = N.el;
+  const S = N.store;
+  const FEW_EVENTS = 25;
+  const MOST_TIERS = 60; // rows of the table
+  const state = { allEvents: false, held: null };
+
+  N.overview = {
+    title: () => "Fleet",
+    render() {
+      const count = S.count();
+      return [
+        el("h1", { tabindex: "-1", "data-key": "h1" }, "The fleet"),
+        totals(count),
+        el("div", { class: "first", "data-key": "first" },
+          N.section("map", "Every host, by site and tier", legend(count), filtered(count), maps()),
+          N.section("needs", "What needs you now", needs())),
+        N.section("tiers", "Tier by tier", tiers()),
+        el("div", { class: "pair", "data-key": "pair" },
+          N.section("events", "Last hour", lastHour()),
+          N.section("went", "How it went", went())),
+      ];
+    },
+    after() {
+      N.drawMaps();
+      N.drawChart();
+    },
+  };
+
+  /** In words, for whoever reads one line only. */
+  function totals(count) {
+    const of = N.number(count.hosts);
+    const fact = (key, part, what, href) =>
+      el("li", { class: `fact fact-${key}` },
+        el("a", { href }, el("b", null, N.number(part)), ` of ${of} ${what}`));
+    return el("ul", { class: "facts", "data-key": "facts" },
+      fact("enforced", count.enforced, "enforced", "#/hosts?shade=enforced"),
+      fact("registered", count.registered, "registered", "#/hosts"),
+      ...S.allSites().map((site) =>
+        el("li", { class: "fact" }, el("a", { href: `#/hosts?site=${encodeURIComponent(site)}` },
+          el("b", null, N.number(S.count(site).hosts)), " in ", N.bdi(site)))),
+      el("li", { class: `fact ${count.critical ? "is-critical" : count.attention ? "is-warning" : ""}` },
+        el("a", { href: "#/hosts?problem=attention" }, el("b", null, N.number(count.attention)),
+          count.attention === 1 ? " needs attention" : " need attention",
+          count.critical ? `, ${N.number(count.critical)} of them critical` : "")));
+  }
+
+  function legend(count) {
+    const button = (value, ...inside) =>
+      el("li", null, el("button", {
+        type: "button", "data-act": "filter", "data-value": value,
+        "aria-pressed": String(S.filter === value), title: N.SHADES[value],
+      }, inside));
+    return el("div", { class: "legend", "data-key": "legend" },
+      el("ul", { "aria-label": "Show only hosts that are" },
+        S.shades.filter((one) => count[one] > 0 || one === "enforced" || S.filter === one).map((one) =>
+          button(one, N.shade(one), " ", el("b", null, N.number(count[one])))),
+        button("attention", el("span", { "aria-hidden": "true" }, "✕▲"), " need attention ", el("b", null, N.number(count.attention)))),
+      el("p", { class: "quiet" }, "✕ critical problem, ▲ warning, – note. Hollow: not registered. ",
+        "Point at a square to see the host, click to open it."));
+  }
+
+  function filtered() {
+    if (S.filter === null) return "";
+    const many = S.order.filter((id) => S.passes(S.hosts.get(id))).length;
+    const what = S.filter === "attention" ? "that need attention" : `that are ${S.filter}`;
+    const href = S.filter === "attention" ? "#/hosts?problem=attention" : `#/hosts?shade=${S.filter}`;
+    return el("p", { class: "filtered", "data-key": "filtered" },
+      `Showing the ${N.counted(many, "host")} ${what}${N.SHADES[S.filter] ? ` (${N.SHADES[S.filter]})` : ""}. `,
+      el("a", { href }, "List them"), " ",
+      el("button", { type: "button", "data-act": "filter", "data-value": S.filter }, "Show all"));
+  }
+
+  function maps() {
+    return el("div", { class: "sites", "data-key": "sites" }, S.allSites().map((site) => {
+      const count = S.count(site);
+      return el("div", { class: "site", "data-key": `site-${site}` },
+        el("h3", null, "Site ", N.bdi(site === "?" ? "not known" : site),
+          el("small", null, `: ${N.counted(count.hosts, "host")}, ${N.number(count.enforced)} enforced`)),
+        el("div", { class: "map", "data-own": "map", "data-site": site, "data-key": `map-${site}` }),
+        el("ul", { class: "hidden" }, S.shades.filter((one) => count[one]).map((one) =>
+          el("li", null, `${N.number(count[one])} ${one}`))));
+    }));
+  }
+
+  /** Where all the hosts of a need can be listed. */
+  function listOf(need) {
+    if (N.SHADES[need.code]) return `#/hosts?shade=${need.code}`;
+    if (S.order.some((id) => S.hosts.get(id).problems.includes(need.code))) {
+      return `#/hosts?problem=${encodeURIComponent(need.code)}`;
+    }
+    return { leftovers: "#/breaks", hurts: "#/breaks", unreached: "#/breaks" }[need.code] || null;
+  }
+
+  function needs() {
+    if (!S.needs.length) return el("p", { class: "good" }, "Nothing. All hosts that are registered say that all is well.");
+    return el("ol", { class: "needs", "data-key": "needs-list" }, S.needs.map((one) => {
+      const list = listOf(one);
+      return el("li", { class: `need is-${one.severity}`, "data-key": `need-${one.code}` },
+        el("p", { class: "need-what" }, N.severity(one.severity), " ", N.bdi(one.what)),
+        one.remedy ? el("p", null, N.bdi(one.remedy), /[.!?]$/.test(one.remedy) ? "" : ".") : "",
+        one.hosts.length
+          ? el("p", { class: "need-hosts" }, "Hosts: ", N.hostRefs(one.hosts, one.count, one.code),
+            list && one.count > 8 ? [" ", el("a", { href: list }, "all of them")] : "")
+          : "",
+        one.then.length
+          ? el("ul", { class: "commands" }, one.then.map((text) => {
+            const { where, text: typed } = N.command(text);
+            return el("li", null, N.commandLine(typed, where));
+          }))
+          : "");
+    }));
+  }
+
+  function tiers() {
+    const sites = S.allSites();
+    const shown = S.tiers.slice(0, MOST_TIERS);
+    const heads = ["Tier", "Hosts", "Registered", "Reached all", "No leftovers", "Enforced",
+      ...sites.map((site) => ["In ", N.bdi(site)])];
+    const rows = shown.map((one) => [
+      one.value,
+      el("a", { href: `#/hosts?tier=${encodeURIComponent(one.value)}` }, N.bdi(N.tierName(one.value))),
+      N.number(one.hosts),
+      N.bar(one.agents, one.hosts), N.bar(one.reach, one.hosts), N.bar(one.clean, one.hosts),
+      N.bar(one.enforced, one.hosts),
+      ...sites.map((site) => N.bar(one.sites[site] || 0, one.hosts)),
+    ]);
+    return [
+      el("p", { class: "quiet" },
+        S.key ? ["Tiers are the values of the label ", el("code", null, N.bdi(S.key)),
+          "; 'neti dashboard --by LABEL' chooses another. "] : "No host has a label: 'labels' in neti.yml. ",
+        "Reached all: at its last verification the host reached each member that it tried. ",
+        "No leftovers: it calls no member by a real address."),
+      N.table("Tiers: how many hosts are how far", heads, rows, { captionHidden: true, className: "tiers" }),
+      S.tiers.length > MOST_TIERS
+        ? el("p", null, `${N.number(S.tiers.length - MOST_TIERS)} more tiers are not shown.`) : "",
+    ];
+  }
+
+  function lastHour() {
+    // While somebody points at the list or is in it, it stands still: nobody should click the wrong
+    // host because a line was put above it.
+    const now = S.lastHour();
+    const still = document.querySelector("#events .events:hover, #events .events:focus-within");
+    const events = still && state.held ? state.held : now;
+    state.held = events;
+    const waiting = now.length && events.length ? now.findIndex((one) => one === events[0]) : 0;
+    const shown = state.allEvents ? events : events.slice(0, FEW_EVENTS);
+    return [
+      el("p", { class: "quiet" }, "Watched since ", N.time(S.began), ". Times are of the zone ", N.zone(), ".",
+        waiting > 0 ? el("b", null, ` ${N.counted(waiting, "new event")}: they show once you point elsewhere.`) : ""),
+      events.length ? N.events(shown) : el("p", null, "Nothing has happened."),
+      events.length > FEW_EVENTS
+        ? el("button", { type: "button", "data-act": "all-events" },
+          state.allEvents ? "Show fewer" : `Show all ${N.number(events.length)}`) : "",
+    ];
+  }
+
+  function went() {
+    if (S.samples.length < 2) {
+      return el("p", null, "The chart begins with the second minute of watching. Now: ",
+        N.sampleInWords(), ".");
+    }
+    return [
+      el("div", { class: "chart", "data-own": "chart", "data-key": "chart", role: "img",
+        "aria-label": `Hosts by shade over time. First ${N.sampleInWords(0)}. Last ${N.sampleInWords()}.` }),
+      el("p", { id: "chart-says", class: "quiet", "data-own": "text" }, N.sampleInWords()),
+      el("ul", { class: "keys" }, S.shades.map((one) => el("li", null, N.shade(one)))),
+    ];
+  }
+
+  N.acts = {
+    filter(button) {
+      const value = button.dataset.value;
+      S.filter = S.filter === value ? null : value;
+      N.changed();
+    },
+    "all-events"() {
+      state.allEvents = !state.allEvents;
+      state.held = null;
+      N.changed();
+    },
+  };
+})(window.Neti);
