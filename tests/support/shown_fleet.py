@@ -1,6 +1,9 @@
 """A made-up fleet for whoever shows one, without a registry: ``python -m tests.support.shown_fleet
-[HOSTS]`` serves its dashboard, with something that happens each second."""
+[HOSTS [ADDRESS:PORT [plain] [still]]]`` serves its dashboard. Something happens each second, unless
+it is ``still``; hosts have hostile names, unless they are ``plain``. With each SIGUSR1 the registry
+goes away, or comes back."""
 
+import signal
 import sys
 import time
 from contextlib import nullcontext
@@ -10,6 +13,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Literal
 
+from neti.errors import RegistryUnavailable
 from neti.fleet import attendance
 from neti.fleet.attendance import Word
 from neti.fleet.selecting import OLD
@@ -120,9 +124,12 @@ class MadeUp(Watched):
     def __init__(self, settings: Settings, seen: Seen, step: Any = None, *, key: str = "") -> None:
         super().__init__(settings, lambda _: nullcontext(), lambda *_: [], key=key)  # type: ignore[arg-type, return-value]
         self.now = seen
+        self.away = False
         self._step = step
 
     def _seen(self) -> Seen:
+        if self.away:
+            raise RegistryUnavailable("no server of the registry answers")
         if self._step is not None:
             self.now = self._step(self.now)
         return self.now
@@ -158,11 +165,19 @@ def main() -> None:
     from neti.dashboard import serve
     from neti.dashboard.door import new_token
 
-    count, chance = int(sys.argv[1]) if len(sys.argv) > 1 else 200, Random(7)
+    count, listen, *how = [*sys.argv[1:], *("200", "127.0.0.1:0")[len(sys.argv) - 1 :]]
+    chance = Random(7)
     watched = MadeUp(
-        settings(), made(count, hostile=True), lambda seen: something_happens(seen, chance)
+        settings(),
+        made(int(count), hostile="plain" not in how),
+        None if "still" in how else lambda seen: something_happens(seen, chance),
     )
-    where = serve.where(sys.argv[2] if len(sys.argv) > 2 else "127.0.0.1:0")
+
+    def turn(*_: object) -> None:
+        watched.away = not watched.away
+
+    signal.signal(signal.SIGUSR1, turn)
+    where = serve.where(listen)
     served = serve.Served(settings(), watched, where, token=new_token(), version="0.1.0")
     served.run(lambda: print(served.link, flush=True))
 
