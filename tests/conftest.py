@@ -56,7 +56,7 @@ HERE: Final = Path(__file__).parent
 # first leave of the processors. Where only labs are left, all but one end. The drills play beside
 # the rest once the longest lab is over, one at a time, and their own tests come last.
 ORDER: Final = (
-    *("lab", "deploy", "kernel", "zookeeper", "bench", "aws", "contract"),
+    *("lab", "deploy", "kernel", "zookeeper", "bench", "browser", "aws", "contract"),
     *("docs", "unit", "simulation", "drills"),
 )
 LONGEST: Final = "test_migrate.py"
@@ -64,7 +64,9 @@ AT_THE_FRONT: Final = 2  # at most, and one fewer than there are, but one at lea
 COMPUTING: Final = {"simulation", "docs", "unit"}
 # Each of these tests may go to another worker. Of the others a file stays together, because its
 # fixtures would be made again by each worker.
-APART: Final = {"lab", "deploy", "kernel", "zookeeper", "bench", "simulation", "drills"}
+APART: Final = {
+    *("lab", "deploy", "kernel", "zookeeper", "bench", "browser", "simulation", "drills"),
+}
 _DRILLS: Final = pytest.StashKey[list[str]]()  # those of this run
 _DRILL: Final = re.compile(r"/test_drills\.py::test_drill\[(\w+)\]")
 
