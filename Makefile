@@ -1,5 +1,5 @@
-# make setup | lab | check | test | coverage | lint | bench | bench-quick | drills | deb | deb-test: everything a newcomer
-# needs, from a bare Debian 12.
+# make setup | lab | check | test | coverage | lint | screenshots | bench | bench-quick | drills |
+# deb | deb-test: everything a newcomer needs, from a bare Debian 12.
 
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -13,7 +13,7 @@ LANES ?= 2
 # Each process would compile Neti anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup lab check quick test every coverage kernel-test lint style types bench bench-quick drills deb deb-test clean
+.PHONY: setup lab check quick test every screenshots coverage kernel-test lint style types bench bench-quick drills deb deb-test clean
 
 setup: $(STAMP)
 
@@ -57,6 +57,10 @@ test: setup style
 
 every: setup
 	$(VENV)/bin/python -m pytest --numprocesses $(WORKERS)
+
+# The pictures of the dashboard in docs/images, by the code of a test.
+screenshots: setup
+	$(VENV)/bin/python -m tests.browser.screenshots
 
 # The dataplane on another Linux: make kernel-test KERNEL=linux-image-5.10.0-30-amd64_5.10.218-1_amd64.deb
 kernel-test: setup

@@ -2,9 +2,11 @@
 
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from selenium.webdriver.common.keys import Keys
+from tests.browser import screenshots
 from tests.support.browser import Page, browser
 from tests.support.dashboards import Running, running
 from tests.support.shown_fleet import HOSTILE
@@ -160,6 +162,15 @@ def test_a_dashboard_that_ends_is_said(page: Page) -> None:
             lambda: "since" in page.run("return document.querySelector('#banner').innerText")
         )
     page.says("What needs you now")  # and what was seen stays
+
+
+def test_the_pictures_of_the_docs_can_be_taken_anew(
+    page: Page, there: Running, tmp_path: Path
+) -> None:
+    """``make screenshots`` puts them into docs/images."""
+    made = screenshots.take(page, there, tmp_path)
+    assert {path.name for path in made} == {path.name for path in screenshots.IMAGES.iterdir()}
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in made)
 
 
 def test_sixteen_thousand_hosts(page: Page) -> None:

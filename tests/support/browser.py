@@ -66,6 +66,10 @@ class Page:
         media = {"features": [{"name": "prefers-color-scheme", "value": wanted}]}
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
 
+    def picture(self) -> bytes:
+        """Of the window, as PNG."""
+        return bytes(self.driver.get_screenshot_as_png())
+
     def heap(self) -> float:
         """MiB of what its scripts hold, after what is not needed any more is gone."""
         self.driver.execute_cdp_cmd("HeapProfiler.collectGarbage", {})
