@@ -204,7 +204,7 @@ def shade(row: Row, now: float) -> Shade:
 def _level(row: Row, problems: Iterable[str], now: float) -> int:
     """That of the worst of its problems. A code of a later version counts as a warning."""
     worst = max((_rank(code) for code in problems), default=0)
-    if row["state"] in ("lost", "held", "not believed"):
+    if row["state"] in _SAD:
         worst = max(worst, _WARNING)
     if off_by(row, now) is not None or shown_stage(row) == "down":
         worst = max(worst, _WARNING)
@@ -256,7 +256,8 @@ def _of_one(before: Cell | None, after: Cell, at: float) -> Iterator[Event]:
         yield _event(after, at, f"has a problem no more: {code}")
 
 
-_SAD: Final = frozenset({"lost", "held", "not believed"})
+# Where no agent can be asked, a host that is lost is only known to be missing.
+_SAD: Final = frozenset({"lost", "held", "not believed", "missing"})
 
 
 def _became(cell: Cell) -> str:
