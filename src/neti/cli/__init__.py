@@ -24,6 +24,7 @@ _SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "Look": {
         "status": ("neti.cli.status", "status"),
         "fleet": ("neti.cli.fleet", "fleet"),
+        "top": ("neti.cli.top", "top"),
         "lookup": ("neti.cli.hosts", "lookup"),
         "verify": ("neti.cli.verify", "verify"),
         "preview": ("neti.cli.preview", "preview"),
