@@ -109,11 +109,11 @@ def _serve(settings: Settings, key: str, listen: str, names: tuple[str, ...]) ->
         where = serve.where_of(listening, names) if listening else serve.where(listen, names)
     except ValueError as error:
         raise click.UsageError(f"--listen: {error}") from error
-    user = other_user(_needed(settings))
     watched = Watched(settings, registry_of, ask, key=key)
     served = serve.Served(
         settings, watched, where, token=new_token(), version=__version__, listening=listening
     )
+    user = other_user(_needed(settings))
     if user is not None:
         explain(f"goes on as user {user.pw_name}")
     served.run(lambda: say(*_lines(served.link, where.local)), user=user)

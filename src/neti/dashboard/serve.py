@@ -14,7 +14,6 @@ import pwd
 import signal
 import socket
 import ssl
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -35,7 +34,6 @@ from neti.oneshot.watched import Watched
 from neti.words import why
 
 LEAST: Final = 1.0  # seconds between two looks
-_REST: Final = 2.0  # times as long as a look took
 _FIRST_FD: Final = 3
 _GRACE: Final = 1  # seconds that open pages get when it ends
 
@@ -147,12 +145,10 @@ class Served:
 
     async def _follow(self) -> None:
         while True:
-            began = time.monotonic()
             seen = await asyncio.to_thread(self._look)
             if seen is not None:
                 await self._board.show(seen)
-            took = time.monotonic() - began
-            await asyncio.sleep(max(LEAST, took * _REST))
+            await asyncio.sleep(LEAST)
 
     def _look(self) -> Picture | None:
         try:

@@ -119,13 +119,15 @@ def _tier(value: str, cells: Sequence[Cell]) -> Tier:
     for cell in cells:
         sites[cell.site] = sites.get(cell.site, 0) + 1
     there = [cell for cell in cells if cell.state == "registered"]
+    # What a silent one said long ago is not known to be so still.
+    heard = [cell for cell in there if cell.shade != "silent"]
     return Tier(
         value=value,
         hosts=len(cells),
         agents=len(there),
-        reach=sum(1 for one in there if one.tried and one.reached == one.tried),
-        clean=sum(1 for one in there if one.left == 0),
-        enforced=sum(1 for one in there if one.shade == "enforced"),
+        reach=sum(1 for one in heard if one.tried and one.reached == one.tried),
+        clean=sum(1 for one in heard if one.left == 0),
+        enforced=sum(1 for one in heard if one.shade == "enforced"),
         sites=dict(sorted(sites.items())),
     )
 

@@ -18,6 +18,7 @@ from neti.control.client import AgentUnreachable
 from neti.errors import NetiError, RegistryUnavailable
 from neti.fleet import attendance, listing
 from neti.fleet.attendance import Word
+from neti.fleet.fleet import Fleet
 from neti.fleet.listing import Row
 from neti.fleet.naming import Words
 from neti.model import Member
@@ -111,26 +112,54 @@ def instead_of(
 def seen_in(settings: Settings, registry: OperatorRegistry, documents: Documents = told_by) -> Seen:
     """``documents``: reads what members say of themselves, by the entries of all of them. Raises
     RegistryUnavailable."""
+    base = judged_in(settings, registry)
+    return base.seen(settings, documents(registry, base.entries))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """All but what members say of themselves. ``entries``: of each member that by which it is one;
+    ``known`` and ``expected``: see ``registered.known_and_expected``."""
+
+    fleet: Fleet
+    entries: Mapping[str, str | None]
+    leases: Mapping[ipaddress.IPv4Address, str]
+    known: Mapping[str, ipaddress.IPv4Address]
+    expected: Mapping[str, ipaddress.IPv4Address]
+    drained: frozenset[str]
+    names: Names | None
+
+    def seen(self, settings: Settings, told: Told) -> Seen:
+        fleet, skipped = self.fleet, all_skipped(self.fleet)
+        return Seen(
+            members=fleet.members,
+            told=told.by,
+            taken=taken(settings),
+            leases=self.leases,
+            skipped=skipped,
+            skipped_count=fleet.skipped_count(),
+            away=absent(settings, fleet, skipped, self.known, self.expected),
+            strict=fleet.records == "strict",
+            gateways=gateways_of(fleet.members, settings, self.drained),
+            drained=self.drained & fleet.members.keys(),
+            not_own=told.not_own,
+            in_part=told.in_part,
+            names=self.names,
+        )
+
+
+def judged_in(settings: Settings, registry: OperatorRegistry) -> Judged:
+    """Raises RegistryUnavailable."""
     fleet, leases = judged(settings, registry)
-    told = documents(registry, entries_of(fleet))
     known, expected = known_and_expected(registry, fleet, leases)
-    drained = as_read(registry.setting("drained"))
-    names = _names(registry)
-    skipped = all_skipped(fleet)
-    return Seen(
-        members=fleet.members,
-        told=told.by,
-        taken=taken(settings),
+    return Judged(
+        fleet=fleet,
+        entries=entries_of(fleet),
         leases=leases,
-        skipped=skipped,
-        skipped_count=fleet.skipped_count(),
-        away=absent(settings, fleet, skipped, known, expected),
-        strict=fleet.records == "strict",
-        gateways=gateways_of(fleet.members, settings, drained),
-        drained=drained & fleet.members.keys(),
-        not_own=told.not_own,
-        in_part=told.in_part,
-        names=names,
+        known=known,
+        expected=expected,
+        drained=as_read(registry.setting("drained")),
+        names=_names(registry),
     )
 
 

@@ -1,8 +1,9 @@
 """The fleet, looked at again and again, for who watches all of it: the dashboard and ``neti top``.
 
-Who is registered is asked with each look. What hosts say of themselves is read again in turns, so
-that each look is short also in a large fleet: a new entry's at once, everybody else's a share with
-each look.
+Each look asks which entries there are, and what operators have set. Only when that is otherwise, or
+after a while, everybody is judged anew; and what hosts say of themselves is read again in turns, a
+new entry's at once. In a large fleet either takes as long as a look should not, so after each there
+is a rest, in which a look costs next to nothing.
 
 Must never do: change anything in the registry, or show as of now what is of before.
 """
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Set
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,11 +23,14 @@ from neti.fleet.needs import needs
 from neti.fleet.picture import Picture
 from neti.model.settings import Settings
 from neti.oneshot.documents import Told, told_by
-from neti.oneshot.seen import Seen, instead_of, seen_in
-from neti.registry import OperatorRegistry
+from neti.oneshot.seen import Judged, Seen, instead_of, judged_in
+from neti.registry import OperatorRegistry, SettingName
 
-# So many documents are read again with each look: about a tenth of a second's work.
+# So many documents are read again in each turn: about a tenth of a second's work.
 _SHARE: Final = 1600
+_REST: Final = 2.0  # times as long as a turn took
+_SETTINGS: Final[tuple[SettingName, ...]] = ("strict", "drained", "names")
+_JUDGED_EVERY: Final = 30.0  # seconds: leases of hosts that are away change without an entry
 
 RegistryOf = Callable[[Settings], AbstractContextManager[OperatorRegistry]]
 Ask = Callable[[Path, str], Any]
@@ -43,15 +48,20 @@ class Watched:
         *,
         key: str = "",
         wall: Callable[[], float] = time.time,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
         self._registry_of = registry_of
         self._ask = ask
         self._key = key
         self._wall = wall
+        self._now = now
         self._open: tuple[AbstractContextManager[OperatorRegistry], OperatorRegistry] | None = None
         self._documents = Documents()
         self._last: Picture | None = None
+        self._judged: Judged | None = None
+        self._asked: tuple[object, ...] = ()  # what the last judgement was made of
+        self._judged_at = self._judged_until = self._rests_until = -inf
         self.seen: Seen | None = None  # what the last look was made of
 
     def look(self) -> Picture:
@@ -62,8 +72,12 @@ class Watched:
         except RegistryUnavailable as away:
             self.close()
             return self._without(away)
-        self.seen = found
-        self._last = self._pictured(found)
+        if found is None and self._last is not None:
+            self._last = replace(self._last, at=self._wall())
+        elif found is not None:
+            self.seen = found
+            self._last = self._pictured(found)
+        assert self._last is not None
         return self._last
 
     def close(self) -> None:
@@ -72,11 +86,28 @@ class Watched:
             with contextlib.suppress(Exception):  # it may be what does not answer
                 opened[0].__exit__(None, None, None)
 
-    def _seen(self) -> Seen:
+    def _seen(self) -> Seen | None:
+        """None: it is as it was at the last look, as far as was looked."""
         if self._open is None:
             held = self._registry_of(self._settings)
             self._open = held, held.__enter__()
-        return seen_in(self._settings, self._open[1], self._documents)
+            self._judged = None
+        registry, began = self._open[1], self._now()
+        asked = (registry.names(), *(registry.setting(one) for one in _SETTINGS))
+        old = began >= self._judged_at + _JUDGED_EVERY
+        anew = self._judged is None or asked != self._asked or old
+        if self._judged is None or (anew and began >= self._judged_until):
+            self._judged, self._asked = judged_in(self._settings, registry), asked
+            self._judged_at = self._now()
+            # Where somebody comes or goes all the time, half of the time goes into it at most.
+            self._judged_until = self._judged_at + (self._judged_at - began)
+        elif began < self._rests_until:
+            return None
+        told = self._documents(registry, self._judged.entries)
+        found = self._judged.seen(self._settings, told)
+        ended = self._now()
+        self._rests_until = ended + (ended - began) * _REST
+        return found
 
     def _without(self, away: RegistryUnavailable) -> Picture:
         """What was seen last is more than what an agent knows."""

@@ -67,7 +67,7 @@ def _top(fleet: Fleet) -> Iterator[Terminal]:
 
 def test_keys_lead_to_each_host_and_back(fleet: Fleet, top: Terminal) -> None:
     before = top.modes()
-    shown = top.shows("3 hosts, 3 registered", "1 host down", "neti up")
+    shown = top.shows("3 hosts, 3 registered", "1 host is down", "neti up")
     assert "e enforced 1" in shown
     assert "vpc 2 hosts: 1 warning" in shown
     top.press("\t")

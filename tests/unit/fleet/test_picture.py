@@ -88,13 +88,15 @@ def test_tiers_count_what_hosts_say_and_nothing_else() -> None:
         cell(row("db-1"), all_reached),
         cell(row("db-2", site="vpc", left=[{"to": "x", "port": "tcp/1"}]), some),
         cell(row("db-3", stage="shadow", left=None)),
-        cell(row("web-1", labels={"tier": "web"})),
+        cell(row("web-1", labels={"tier": "web"}, written=NOW - 3600), all_reached),
         cell(away("db-9", "lost")),
     )
     by = {tier.value: tier for tier in shown.tiers()}
     db = by["db"]
     assert (db.hosts, db.agents, db.reach, db.clean, db.enforced) == (3, 3, 1, 1, 2)
     assert db.sites == {"ec2": 2, "vpc": 1}
+    web = by["web"]  # which has said nothing for an hour
+    assert (web.agents, web.reach, web.clean, web.enforced) == (1, 0, 0, 0)
     assert (by["?"].hosts, by["?"].agents) == (1, 0)  # who is away has no label that anybody knows
 
 
