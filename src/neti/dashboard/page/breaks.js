@@ -29,9 +29,9 @@
       return [
         el("h1", { tabindex: "-1", "data-key": "h1" }, "What would break"),
         el("p", { class: "quiet", "data-key": "read" },
-          state.at ? ["Read at ", N.time(state.at), ". "] : "Reading. ",
+          state.at ? ["Read at ", N.time(state.at), ". "] : "Reading. The server counts this anew; with thousands of hosts that takes a while. ",
           state.failed ? `Not read anew: ${state.failed}. ` : "",
-          N.store.copy ? "" : el("button", { type: "button", "data-act": "read-breaks" }, "Read again")),
+          N.store.copy || !state.at ? "" : el("button", { type: "button", "data-act": "read-breaks" }, state.busy ? "Reading" : "Read again")),
         state.data ? [ports(state.data), leftovers(state.data), reach(state.data.reach)] : "",
       ];
     },
@@ -45,7 +45,7 @@
       N.hostRefs(port.hosts, port.hosts.length, `${tier.value}-${port.port}`),
       N.number(port.sources),
       port.line
-        ? [N.commandLine(port.line), port.wider ? el("small", null, " lets in more than came: whole networks, or everybody") : ""]
+        ? [N.commandLine(port.line), port.wider ? el("small", null, " wider than what was seen: whole networks, or everybody") : ""]
         : "open_ports cannot let in all of it: look with 'neti preview' on the host",
     ]));
     const silent = data.ports.flatMap((tier) => tier.lost.silent);

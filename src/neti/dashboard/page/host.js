@@ -101,10 +101,8 @@
         those.length
           ? el("ul", { class: "findings" }, those.map((one) => el("li", null, el("p", null, N.light(one.light), " ", N.bdi(one.what)),
             one.then.map((line) => {
-              const { text, command } = N.step(line);
-              return command
-                ? el("p", null, N.commandLine(command), text === command ? "" : N.bdi(text.slice(command.length)))
-                : el("p", null, N.bdi(text));
+              const { command, where, more } = N.step(line);
+              return el("p", null, command ? [N.commandLine(command, where), " "] : "", more ? N.bdi(more) : "");
             }))))
           : el("p", null, "Nothing is known about that."));
     }));

@@ -13,9 +13,9 @@
     host: ["Host", null, (h) => N.hostRef(h.id)],
     site: ["Site", (a, b) => N.natural(a.site, b.site), (h) => N.bdi(h.site)],
     tier: ["Tier", (a, b) => N.natural(a.tier, b.tier), (h) => N.bdi(N.tierName(h.tier))],
-    shade: ["Stage", (a, b) => shadeRank(a) - shadeRank(b), (h) => N.shade(h.shade)],
+    shade: ["State", (a, b) => shadeRank(a) - shadeRank(b), (h) => N.shade(h.shade)],
     problems: ["Problems", (a, b) => a.level - b.level || a.problems.length - b.problems.length,
-      (h) => (h.level ? [N.level(h.level), " ", h.problems.map((one, at) => [at ? ", " : "", N.bdi(one)])] : "none")],
+      (h) => (h.level ? [N.level(h.level), " ", h.problems.length ? h.problems.map((one, at) => [at ? ", " : "", N.bdi(one)]) : h.shade] : "none")],
     hurts: ["Would shut", (a, b) => number(a.hurts) - number(b.hurts), (h) => (h.hurts === null ? "not said" : N.counted(h.hurts, "port"))],
     left: ["Leftovers", (a, b) => number(a.left) - number(b.left), (h) => (h.left === null ? "not said" : N.number(h.left))],
     reached: ["Reached", (a, b) => missed(a) - missed(b), (h) => (h.tried === null ? "not verified" : `${N.number(h.reached)} of ${N.number(h.tried)}`)],
@@ -112,7 +112,7 @@
     return el("form", { class: "filters", id: "filters", "data-key": "filters", "aria-label": "Filters" },
       select("site", "Site", sites.map((one) => [one, one])),
       select("tier", "Tier", tiers.map((one) => [one, N.tierName(one)])),
-      select("shade", "Stage", S.shades.map((one) => [one, one])),
+      select("shade", "State", S.shades.map((one) => [one, one])),
       select("problem", "Problem", [["attention", "needs attention"], ["any", "any problem"],
         ...[...codes].sort().map((one) => [one, one])]));
   }

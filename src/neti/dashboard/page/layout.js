@@ -32,20 +32,18 @@
     return made;
   };
 
-  /** The largest size at which no site's map is higher than `height`. */
+  /** The largest size at which no site's squares take more than `height`, their labels aside. */
   N.sizeFor = function (grouped, width, height) {
     return SIZES.find((size) =>
-      [...grouped.values()].every((groups) => heightOf(groups, width, size) <= height),
+      [...grouped.values()].every((groups) => squaresOf(groups, width, size) <= height),
     ) || SIZES[SIZES.length - 1];
   };
 
   const columnsOf = (width, size) => Math.max(1, Math.floor(width / size));
 
-  function heightOf(groups, width, size) {
+  function squaresOf(groups, width, size) {
     const columns = columnsOf(width, size);
-    return groups.reduce(
-      (sum, [, ids]) => sum + LABEL + Math.ceil(ids.length / columns) * size + BELOW, 0,
-    );
+    return groups.reduce((sum, [, ids]) => sum + Math.ceil(ids.length / columns) * size, 0);
   }
 
   /** The map of one site: `blocks` with their place, and all `ids` in the order of the squares. */

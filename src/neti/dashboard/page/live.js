@@ -11,6 +11,7 @@
   // starting | waiting (for the registry's first answer) | live | lost | refused | copy
   const L = (N.live = { state: "starting", since: null, heard: null });
   let token = null;
+  let early = null; // the first answer, asked for while the other scripts still load
   let running = 0; // so that an older connection cannot speak once there is a newer one
 
   /** Take the token out of the address bar. Tells whether there was one. */
@@ -37,9 +38,18 @@
       N.store.whole(data.fleet);
       return;
     }
-    token = token || storedToken();
     connect();
   };
+
+  /** As early as can be: a large fleet takes a second or two to arrive. */
+  function ahead() {
+    if (document.getElementById("neti-export")) return;
+    L.takeToken();
+    token = token || storedToken();
+    if (!token) return;
+    early = L.get("data/fleet", AbortSignal.timeout(QUIET * 2));
+    early.catch(() => { /* whoever awaits it sees it too */ });
+  }
 
   function become(state) {
     L.state = state;
@@ -64,6 +74,7 @@
 
   function refused() {
     running += 1;
+    early = null;
     try { sessionStorage.removeItem(KEPT); } catch { /* it is gone with this page */ }
     token = null;
     become("refused");
@@ -77,7 +88,9 @@
     while (mine === running) {
       try {
         if (whole) {
-          N.store.whole(await (await L.get("data/fleet", AbortSignal.timeout(QUIET * 2))).json());
+          const answer = early || L.get("data/fleet", AbortSignal.timeout(QUIET * 2));
+          early = null;
+          N.store.whole(await (await answer).json());
           whole = false;
         }
         if (mine !== running) return;
@@ -134,6 +147,7 @@
   }
 
   L.connect = connect;
+  ahead();
 
   // --- in words ---
 

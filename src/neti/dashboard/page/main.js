@@ -108,7 +108,6 @@
   window.addEventListener("beforeprint", () => { document.documentElement.classList.add("printing"); anew(); });
   window.addEventListener("afterprint", () => { document.documentElement.classList.remove("printing"); anew(); });
 
-  N.live.takeToken();
   depth = history.state ? history.state.depth : 0;
   history.replaceState({ depth }, "");
   render();

@@ -14,10 +14,11 @@
       return [
         el("h1", { tabindex: "-1", "data-key": "h1" }, "The fleet"),
         totals(count),
+        strip(count),
         el("div", { class: "first", "data-key": "first" },
           N.section("map", "Every host, by site and tier", legend(count), filtered(count), maps()),
-          N.section("needs", "What needs you now", needs())),
-        N.section("tiers", "Tier by tier", tiers()),
+          N.section("needs", "What needs you now", needs()),
+          N.section("tiers", "Tier by tier", tiers())),
         el("div", { class: "pair", "data-key": "pair" },
           N.section("events", "Last hour", lastHour()),
           N.section("went", "How it went", went())),
@@ -45,6 +46,12 @@
         el("a", { href: "#/hosts?problem=attention" }, el("b", null, N.number(count.attention)),
           count.attention === 1 ? " needs attention" : " need attention",
           count.critical ? `, ${N.number(count.critical)} of them critical` : "")));
+  }
+
+  /** All hosts as one bar, from the best to the worst. The numbers are in the legend. */
+  function strip(count) {
+    return el("div", { class: "strip", "data-key": "strip", "aria-hidden": "true" }, S.shades.filter((one) => count[one]).map((one) =>
+      el("span", { class: `part s-${one}`, "data-key": one, width: `${(100 * count[one]) / count.hosts}%` })));
   }
 
   function legend(count) {
@@ -103,7 +110,7 @@
         one.remedy ? el("p", null, N.bdi(one.remedy), /[.!?]$/.test(one.remedy) ? "" : ".") : "",
         one.hosts.length
           ? el("p", { class: "need-hosts" }, "Hosts: ", N.hostRefs(one.hosts, one.count, one.code),
-            list && one.count > 8 ? [" ", el("a", { href: list }, "all of them")] : "")
+            list && one.count > 5 ? [" ", el("a", { href: list }, "all of them")] : "")
           : "",
         one.then.length
           ? el("ul", { class: "commands" }, one.then.map((text) => {

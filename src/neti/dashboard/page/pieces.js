@@ -15,16 +15,16 @@
 
   /** Links to hosts, one after the other; a few, and the rest behind a click. */
   N.hostRefs = function (ids, count, key) {
-    const few = 8;
+    const few = 5;
     const list = (those) => those.map((id, at) => [at ? ", " : "", N.hostRef(id)]);
     const rest = ids.slice(few);
     const unnamed = count - ids.length;
     return [
       list(ids.slice(0, few)),
       rest.length
-        ? el("details", { class: "rest", "data-key": `rest-${key}` },
+        ? [" ", el("details", { class: "rest", "data-key": `rest-${key}` },
           el("summary", null, `and ${N.number(rest.length)} more`), list(rest),
-          unnamed > 0 ? ` and ${N.number(unnamed)} that are not named here` : "")
+          unnamed > 0 ? ` and ${N.number(unnamed)} that are not named here` : "")]
         : unnamed > 0 ? ` and ${N.number(unnamed)} more` : "",
     ];
   };
@@ -58,8 +58,8 @@
   N.commandLine = function (text, where) {
     return el("span", { class: "command" },
       where ? el("span", { class: "where" }, `${where}: `) : "",
-      el("code", null, N.bdi(text)),
-      el("button", { type: "button", "data-act": "copy", "data-text": N.safe(text), "aria-label": `Copy: ${N.safe(text)}` }, "Copy"));
+      el("span", { class: "typed" }, el("code", null, N.bdi(text)), " ",
+        el("button", { type: "button", "data-act": "copy", "data-text": N.safe(text), "aria-label": `Copy: ${N.safe(text)}` }, "Copy")));
   };
 
   /** A table with a caption. `heads`: texts or nodes of th; `rows`: lists of cells, with a key. */

@@ -35,7 +35,7 @@
     }
     const width = Math.floor(places[0].clientWidth);
     if (!width) return;
-    const height = Math.max(220, Math.min(window.innerHeight * 0.55, 620));
+    const height = Math.max(240, Math.min(window.innerHeight * 0.4, 500));
     const size = N.sizeFor(grouped, width, height);
     for (const place of places) draw(place, width, size);
   };

@@ -4,8 +4,8 @@
   /** What a host looks like, for people who meet the word here first. */
   N.SHADES = {
     enforced: "rules are in force: strangers are dropped",
-    trial: "on trial: dropped until a deadline, unless confirmed",
-    shadow: "in shadow: nothing is dropped yet",
+    trial: "strangers are dropped until a deadline, then no more unless it is confirmed",
+    shadow: "nothing is dropped yet",
     relaxed: "an operator turned enforcement off",
     down: "an operator took Neti out of the kernel",
     silent: "registered, but its agent says nothing",
@@ -65,11 +65,12 @@
       ? { where: "on the host", text: text.slice(7) }
       : { where: "on an operator's machine", text };
 
-  /** A line of a finding, "→ COMMAND, on HOST, says more": the command, if it has one, and all of
-      it. Ids have no commas, so the first one ends the command. */
+  /** A line of a finding, "→ COMMAND, on HOST, says more", in its parts. Ids have no commas, so the
+      first one ends the command. What is no command is all `more`. */
   N.step = function (line) {
     const whole = line.replace(/^→ /, "");
-    const found = /^((?:neti|systemctl) [^,;]+)/.exec(whole);
-    return { text: whole, command: found ? found[1].trim() : null };
+    const found = /^((?:neti|systemctl) [^,;]+)(?:, (on [^,;]+))?(?:[,;] )?(.*)$/.exec(whole);
+    return found ? { command: found[1], where: found[2] || null, more: found[3] }
+      : { command: null, where: null, more: whole };
   };
 })(window.Neti);
