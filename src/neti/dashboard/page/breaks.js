@@ -66,7 +66,7 @@
   }
 
   function leftovers(data) {
-    const left = state.all ? data.leftovers : data.leftovers.slice(0, MOST);
+    const left = state.all || N.printing ? data.leftovers : data.leftovers.slice(0, MOST);
     const rows = left.map((one) => [
       `${one.from}-${one.to}-${one.port}`,
       N.hostRef(one.from, true), ["→ ", N.hostRef(one.to, true)], el("code", null, N.bdi(one.port)),

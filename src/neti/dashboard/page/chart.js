@@ -49,10 +49,24 @@
         { ...axis, size: 56, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000] },
       ],
       series: [{}, ...shades.map((shade) => ({
-        label: shade, stroke: back, width: 1, fill: N.colourOf(shade), points: { show: false },
+        label: shade, stroke: back, width: 1, fill: fillOf(shade), points: { show: false },
       }))],
       hooks: { setCursor: [(u) => readout(u.cursor.idx)] },
     }, data, place);
+  }
+
+  /** As on the maps: whoever is not registered is not a full area. */
+  function fillOf(shade) {
+    const colour = N.colourOf(shade);
+    if (!["lost", "held", "away"].includes(shade)) return colour;
+    const tile = N.el("canvas", { height: 6 });
+    tile.width = 6;
+    const pen = tile.getContext("2d");
+    pen.fillStyle = N.colourOf("back");
+    pen.fillRect(0, 0, 6, 6);
+    pen.fillStyle = colour;
+    pen.fillRect(0, 0, shade === "held" ? 3 : 6, 2);
+    return () => pen.createPattern(tile, "repeat");
   }
 
   function readout(at) {

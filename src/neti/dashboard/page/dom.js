@@ -77,7 +77,7 @@ window.Neti = window.Neti || {};
     }
     for (const { name } of [...old.attributes]) {
       // Whether a <details> is open is the reader's business; styles come below.
-      if (!fresh.hasAttribute(name) && name !== "open" && name !== "style") old.removeAttribute(name);
+      if (!fresh.hasAttribute(name) && name !== "open" && name !== "data-folded" && name !== "style") old.removeAttribute(name);
     }
     for (const { name, value } of fresh.attributes) {
       if (name !== "style" && old.getAttribute(name) !== value) old.setAttribute(name, value);

@@ -5,8 +5,12 @@
   const el = N.el;
   const S = N.store;
   const PAGE = 100;
+  const ON_PAPER = 5000; // rows; a browser takes too long over more
   const shadeRank = (one) => S.shades.indexOf(one.shade);
   const number = (value) => (value === null ? -1 : value);
+
+  // What a host can be besides its shade: whether it is registered at all.
+  const AS = { registered: true, "not registered": false };
 
   // name -> [title, what it is sorted by, what is in the cell]
   const COLUMNS = {
@@ -29,9 +33,10 @@
     render(route) {
       const q = route.query;
       const found = sorted(matching(q), q);
-      const pages = Math.max(1, Math.ceil(found.length / PAGE));
-      const page = Math.min(pages, Math.max(1, Number(q.get("page")) || 1));
-      const shown = found.slice((page - 1) * PAGE, page * PAGE);
+      const size = N.printing ? ON_PAPER : PAGE;
+      const pages = Math.max(1, Math.ceil(found.length / size));
+      const page = N.printing ? 1 : Math.min(pages, Math.max(1, Math.floor(Number(q.get("page"))) || 1));
+      const shown = found.slice((page - 1) * size, page * size);
       return [
         el("h1", { tabindex: "-1", "data-key": "h1" }, "Hosts"),
         filters(q),
@@ -56,7 +61,7 @@
       const h = S.hosts.get(id);
       if (site !== null && h.site !== site) continue;
       if (tier !== null && h.tier !== tier) continue;
-      if (shade !== null && h.shade !== shade) continue;
+      if (shade !== null && h.shade !== shade && AS[shade] !== (h.state === "registered")) continue;
       if (problem === "attention" ? h.level < 2 : problem === "any" ? !h.problems.length
         : problem !== null && !h.problems.includes(problem)) continue;
       if (words.every((word) => h.text.includes(word))) made.push(h);
@@ -112,7 +117,7 @@
     return el("form", { class: "filters", id: "filters", "data-key": "filters", "aria-label": "Filters" },
       select("site", "Site", sites.map((one) => [one, one])),
       select("tier", "Tier", tiers.map((one) => [one, N.tierName(one)])),
-      select("shade", "State", S.shades.map((one) => [one, one])),
+      select("shade", "State", [...S.shades, ...Object.keys(AS)].map((one) => [one, one])),
       select("problem", "Problem", [["attention", "needs attention"], ["any", "any problem"],
         ...[...codes].sort().map((one) => [one, one])]));
   }

@@ -66,6 +66,7 @@
     if (event.key === "Escape") {
       if (typing) event.target.blur();
       else if (N.route().view !== N.overview) N.back();
+      else document.getElementById("tip").hidden = true;
       return;
     }
     if (typing) return;

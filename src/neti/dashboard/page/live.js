@@ -167,6 +167,10 @@
 
   /** What the banner says; empty: all is well. */
   L.banner = function () {
+    if (L.state === "lost" && !N.store.ready) {
+      return [N.el("p", null, N.el("strong", null, "The dashboard is not reached. "),
+        "Look whether 'neti dashboard' still runs. The page tries again by itself.")];
+    }
     if (L.state === "lost") {
       return [
         N.el("p", null, N.el("strong", null, "The dashboard is not reached since ", N.clock(L.since), ". "),

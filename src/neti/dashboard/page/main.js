@@ -28,7 +28,8 @@
 
   function render() {
     const route = N.route();
-    document.body.dataset.state = N.live.state;
+    const old = N.live.state === "live" && N.store.unanswered !== null;
+    document.body.dataset.state = old ? "old" : N.live.state;
     N.morph(document.getElementById("live"), [...N.el("p", null, N.live.inShort()).childNodes]);
     N.morph(document.getElementById("banner"), N.live.banner());
     N.morph(document.getElementById("footer"), footer());
@@ -45,10 +46,18 @@
     if (other && route.view.enter) route.view.enter(route);
     N.morph(view, route.view.render(route));
     if (route.view.after) route.view.after();
-    document.title = `${route.view.title(route)} - Neti`;
+    retitle();
     if (document.activeElement !== search) search.value = route.view === N.hosts ? route.query.get("q") || "" : "";
     if (other) arrived(place);
   }
+
+  /** The tab says what is critical, also while nobody looks at it. */
+  function retitle() {
+    const route = N.route();
+    const critical = N.store.needs.filter((one) => one.severity === "critical").length;
+    document.title = `${critical ? `(${critical} critical) ` : ""}${route.view.title(route)} - Neti`;
+  }
+  N.retitle = retitle;
 
   function arrived(place) {
     const first = shown === null;
@@ -105,8 +114,19 @@
   const anew = () => { N.repaint(); N.drawChart(true); };
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", anew);
   // Paper is white: the canvases have to be drawn in the light colours before.
-  window.addEventListener("beforeprint", () => { document.documentElement.classList.add("printing"); anew(); });
-  window.addEventListener("afterprint", () => { document.documentElement.classList.remove("printing"); anew(); });
+  // Tables go on it whole, and what was folded is open.
+  const printing = (yes) => {
+    N.printing = yes;
+    document.documentElement.classList.toggle("printing", yes);
+    render();
+    for (const one of view.querySelectorAll(yes ? "details:not([open])" : "details[data-folded]")) {
+      one.open = yes;
+      one.toggleAttribute("data-folded", yes);
+    }
+    anew();
+  };
+  window.addEventListener("beforeprint", () => printing(true));
+  window.addEventListener("afterprint", () => printing(false));
 
   depth = history.state ? history.state.depth : 0;
   history.replaceState({ depth }, "");

@@ -16,8 +16,8 @@
         totals(count),
         strip(count),
         el("div", { class: "first", "data-key": "first" },
-          N.section("map", "Every host, by site and tier", legend(count), filtered(count), maps()),
           N.section("needs", "What needs you now", needs()),
+          N.section("map", "Every host, by site and tier", legend(count), filtered(), maps()),
           N.section("tiers", "Tier by tier", tiers())),
         el("div", { class: "pair", "data-key": "pair" },
           N.section("events", "Last hour", lastHour()),
@@ -38,7 +38,7 @@
         el("a", { href }, el("b", null, N.number(part)), ` of ${of} ${what}`));
     return el("ul", { class: "facts", "data-key": "facts" },
       fact("enforced", count.enforced, "enforced", "#/hosts?shade=enforced"),
-      fact("registered", count.registered, "registered", "#/hosts"),
+      fact("registered", count.registered, "registered", "#/hosts?shade=registered"),
       ...S.allSites().map((site) =>
         el("li", { class: "fact" }, el("a", { href: `#/hosts?site=${encodeURIComponent(site)}` },
           el("b", null, N.number(S.count(site).hosts)), " in ", N.bdi(site)))),
@@ -109,8 +109,8 @@
         el("p", { class: "need-what" }, N.severity(one.severity), " ", N.bdi(one.what)),
         one.remedy ? el("p", null, N.bdi(one.remedy), /[.!?]$/.test(one.remedy) ? "" : ".") : "",
         one.hosts.length
-          ? el("p", { class: "need-hosts" }, "Hosts: ", N.hostRefs(one.hosts, one.count, one.code),
-            list && one.count > 5 ? [" ", el("a", { href: list }, "all of them")] : "")
+          ? el("p", { class: "need-hosts" }, list && one.count > 1 ? [el("a", { href: list }, `All ${N.number(one.count)}`), ": "] : "",
+            N.hostRefs(one.hosts, one.count, one.code))
           : "",
         one.then.length
           ? el("ul", { class: "commands" }, one.then.map((text) => {
@@ -139,7 +139,8 @@
         S.key ? ["Tiers are the values of the label ", el("code", null, N.bdi(S.key)),
           "; 'neti dashboard --by LABEL' chooses another. "] : "No host has a label: 'labels' in neti.yml. ",
         "Reached all: at its last verification the host reached each member that it tried. ",
-        "No leftovers: it calls no member by a real address."),
+        "No leftovers: it calls no member by a real address. ",
+        S.tiers.some((one) => one.value === "?") ? "Not known: hosts that are away, or say nothing, have no labels to go by." : ""),
       N.table("Tiers: how many hosts are how far", heads, rows, { captionHidden: true, className: "tiers" }),
       S.tiers.length > MOST_TIERS
         ? el("p", null, `${N.number(S.tiers.length - MOST_TIERS)} more tiers are not shown.`) : "",
@@ -154,7 +155,7 @@
     const events = still && state.held ? state.held : now;
     state.held = events;
     const waiting = now.length && events.length ? now.findIndex((one) => one === events[0]) : 0;
-    const shown = state.allEvents ? events : events.slice(0, FEW_EVENTS);
+    const shown = state.allEvents || N.printing ? events : events.slice(0, FEW_EVENTS);
     return [
       el("p", { class: "quiet" }, "Watched since ", N.time(S.began), ". Times are of the zone ", N.zone(), ".",
         waiting > 0 ? el("b", null, ` ${N.counted(waiting, "new event")}: they show once you point elsewhere.`) : ""),

@@ -26,6 +26,8 @@
   /** Call `watcher` once before the next frame after anything has changed. */
   N.watch = (watcher) => watchers.push(watcher);
   N.changed = function () {
+    // A tab that nobody sees draws nothing until somebody does.
+    if (document.hidden && S.ready && N.retitle) N.retitle();
     if (pending) return;
     pending = true;
     requestAnimationFrame(() => {
