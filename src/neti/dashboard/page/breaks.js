@@ -5,15 +5,18 @@
   const el = N.el;
   const AGAIN = 60_000; // ms
   const MOST = 200; // rows at first
-  const state = { data: null, at: 0, failed: null, busy: false, all: false };
+  const state = { data: null, at: 0, next: 0, failed: null, busy: false, all: false };
 
   async function read() {
     if (state.busy) return;
     state.busy = true;
+    const began = Date.now();
     try {
       state.data = N.store.copy ? N.store.copy.breaks : await (await N.live.get("data/breaks")).json();
       state.at = N.store.copy ? N.store.at : Date.now() / 1000;
       state.failed = null;
+      // What keeps a server of a large fleet busy for long is not asked for each minute.
+      state.next = Date.now() + Math.max(AGAIN, 10 * (Date.now() - began));
     } catch (error) {
       state.failed = error.message;
     }
@@ -25,7 +28,7 @@
     title: () => "What would break",
     enter: read,
     render() {
-      if (!N.store.copy && Date.now() - state.at * 1000 > AGAIN && !state.failed && state.at) read();
+      if (!N.store.copy && state.at && Date.now() > state.next && !state.failed) read();
       return [
         el("h1", { tabindex: "-1", "data-key": "h1" }, "What would break"),
         el("p", { class: "quiet", "data-key": "read" },
@@ -57,7 +60,7 @@
         ? N.table("Ports that enforcing would shut, by tier",
           ["Tier", "Port", "Hosts", "Sources", "Line for open_ports"], rows, { captionHidden: true })
         : el("p", { class: "good" }, "None, as far as hosts say."),
-      silent.length ? el("p", { class: "notice" }, `${N.counted(silent.length, "host does", "hosts do")} not say, so nobody knows of: `,
+      silent.length ? el("div", { class: "notice" }, `${N.counted(silent.length, "host does", "hosts do")} not say, so nobody knows of: `,
         N.hostRefs(silent, silent.length, "ports-silent")) : "",
       cut.length ? el("details", { "data-key": "cut" },
         el("summary", null, `${N.counted(cut.length, "host has", "hosts have")} more ports than they had room to name`),
@@ -81,7 +84,7 @@
       data.leftovers.length > MOST
         ? el("button", { type: "button", "data-act": "all-leftovers" }, state.all ? "Show fewer" : `Show all ${N.number(data.leftovers.length)}`) : "",
       data.leftovers_cut ? el("p", { class: "notice" }, `${N.number(data.leftovers_cut)} more are not shown: `, N.commandLine("neti fleet leftovers")) : "",
-      data.leftovers_silent.length ? el("p", { class: "notice" }, `${N.counted(data.leftovers_silent.length, "host does", "hosts do")} not say whom they call: `,
+      data.leftovers_silent.length ? el("div", { class: "notice" }, `${N.counted(data.leftovers_silent.length, "host does", "hosts do")} not say whom they call: `,
         N.hostRefs(data.leftovers_silent.slice(0, 200), data.leftovers_silent.length, "left-silent")) : "");
   }
 
@@ -109,7 +112,7 @@
         ? [el("h3", null, "Hosts that others did not reach"),
           N.table("Hosts that others did not reach, the worst first", ["Host", "Not reached by", "Who says so"], targets, { captionHidden: true })]
         : "",
-      found.silent.length ? el("p", { class: "notice" }, `${N.counted(found.silent.length, "host has", "hosts have")} not verified: `,
+      found.silent.length ? el("div", { class: "notice" }, `${N.counted(found.silent.length, "host has", "hosts have")} not verified: `,
         N.hostRefs(found.silent.slice(0, 200), found.silent.length, "reach-silent")) : "");
   }
 

@@ -22,6 +22,7 @@
       plot = made(place, width, stacked(samples));
     }
     drawn = shown;
+    if (typeof plot.cursor.idx !== "number") readout();
   };
 
   /** A line for each shade, on top of all that are better: the areas between them are the counts.

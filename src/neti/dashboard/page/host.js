@@ -6,7 +6,7 @@
   const AGAIN = 5_000; // ms, where something of it has changed
   const ANYWAY = 60_000; // ms
   const QUESTIONS = { move: "May it move?", enforce: "May it be enforced?", retire: "May it be retired?" };
-  const state = { id: null, data: null, at: 0, asked: 0, seen: null, missing: false, failed: null };
+  const state = { id: null, data: null, at: 0, asked: 0, seen: null, missing: false, failed: null, timer: null };
 
   async function read(id) {
     state.asked = Date.now();
@@ -66,7 +66,9 @@
     if (S.copy || !host || state.id !== id || N.live.state !== "live") return;
     const since = Date.now() - state.asked;
     if (since > ANYWAY || (since > AGAIN && host !== state.seen)) read(id);
-    else if (host !== state.seen) setTimeout(N.changed, AGAIN);
+    else if (host !== state.seen && !state.timer) {
+      state.timer = setTimeout(() => { state.timer = null; N.changed(); }, AGAIN);
+    }
   }
 
   function standing(host, said) {

@@ -7,6 +7,8 @@
   let shown = null; // the address that is on the page
   let depth = 0; // entries of the history that are of this page, so that Esc does not leave it
   let forward = true;
+  let moved = false; // by a link or Back, not by typing into a filter
+  let asked = null; // the whole address, with what a table is filtered by
 
   /** What the address asks for. */
   N.route = function () {
@@ -48,7 +50,11 @@
     if (route.view.after) route.view.after();
     retitle();
     if (document.activeElement !== search) search.value = route.view === N.hosts ? route.query.get("q") || "" : "";
-    if (other) arrived(place);
+    // Another page of the same table begins at its top, too.
+    const turned = moved && location.hash !== asked;
+    asked = location.hash;
+    moved = false;
+    if (other || turned) arrived(place);
   }
 
   /** The tab says what is critical, also while nobody looks at it. */
@@ -80,7 +86,7 @@
   }
 
   function footer() {
-    return [N.el("p", null, "This page changes nothing. ",
+    return [N.el("p", null, N.store.ready ? ["What you see is of ", N.moment(N.store.at), ". "] : "", "This page changes nothing. ",
       N.store.version ? `Neti ${N.safe(N.store.version)}. ` : "",
       `Times are of the zone ${N.zone()}. `,
       N.el("button", { type: "button", "data-act": "help" }, "Keys (?)"))];
@@ -101,6 +107,7 @@
     }
     depth = history.state ? history.state.depth : depth + 1;
     history.replaceState({ depth }, "");
+    moved = true;
     N.changed();
   });
   N.watch(render);

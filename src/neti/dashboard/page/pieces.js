@@ -13,18 +13,30 @@
     return el("span", null, el("a", { href: N.hostLink(id) }, N.bdi(id)), name);
   };
 
+  // Which lists are unfolded. What is folded is not made at all: in a large fleet it would be most
+  // of the page.
+  const unfolded = new Set();
+  document.addEventListener("toggle", (event) => {
+    const key = event.target.getAttribute("data-key");
+    if (event.target.nodeName !== "DETAILS" || unfolded.has(key) === event.target.open) return;
+    if (event.target.open) unfolded.add(key);
+    else unfolded.delete(key);
+    N.changed();
+  }, true);
+
   /** Links to hosts, one after the other; a few, and the rest behind a click. */
   N.hostRefs = function (ids, count, key) {
     const few = 5;
     const list = (those) => those.map((id, at) => [at ? ", " : "", N.hostRef(id)]);
     const rest = ids.slice(few);
     const unnamed = count - ids.length;
+    const open = N.printing || unfolded.has(`rest-${key}`);
     return [
       list(ids.slice(0, few)),
       rest.length
         ? [" ", el("details", { class: "rest", "data-key": `rest-${key}` },
-          el("summary", null, `and ${N.number(rest.length)} more`), list(rest),
-          unnamed > 0 ? ` and ${N.number(unnamed)} that are not named here` : "")]
+          el("summary", null, `and ${N.number(rest.length)} more`), open ? list(rest) : "",
+          open && unnamed > 0 ? ` and ${N.number(unnamed)} that are not named here` : "")]
         : unnamed > 0 ? ` and ${N.number(unnamed)} more` : "",
     ];
   };

@@ -8,6 +8,8 @@
   let membership = -1;
   let grouped = null;
 
+  const rank = (shade) => N.store.shades.indexOf(shade);
+
   function palette() {
     const style = getComputedStyle(document.documentElement);
     const of = (name) => style.getPropertyValue(`--${name}`).trim();
@@ -50,11 +52,12 @@
       one.drawn = null;
     }
     // What the picture depends on; where none of it is another, nothing is drawn.
-    let seen = `${N.store.filter} ${devicePixelRatio}`;
+    let sum = 0;
     for (const id of one.map.ids) {
       const host = N.store.hosts.get(id);
-      seen += host.shade[0] + host.shade[2] + host.level;
+      sum = (Math.imul(sum, 31) + rank(host.shade) * 8 + host.level * 2 + (host.problems.length ? 1 : 0)) | 0;
     }
+    const seen = `${sum} ${N.store.filter} ${devicePixelRatio}`;
     if (seen === one.drawn) return;
     one.drawn = seen;
     paint(one);
