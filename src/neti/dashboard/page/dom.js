@@ -12,6 +12,10 @@ window.Neti = window.Neti || {};
   /** Text for places where no element can hold it apart: attributes, options, canvases. */
   N.safe = (text) => String(text).replace(UNSEEN, "\ufffd");
 
+  /** The same where other text follows: held apart by the characters that say so, so that a name
+      that is written from right to left stays where it is. Not for what is copied. */
+  N.apart = (text) => `\u2068${N.safe(text)}\u2069`;
+
   /** A new element. Attributes that are null, undefined or false are left out. */
   N.el = function (tag, attributes, ...children) {
     const made = document.createElement(tag);

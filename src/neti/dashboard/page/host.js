@@ -99,7 +99,7 @@
     return el("div", { class: "questions" }, Object.entries(QUESTIONS).map(([key, question]) => {
       const those = d.findings.filter((one) => one.of.includes(key)).sort((a, b) => WORST[b.light] - WORST[a.light]);
       return el("div", { class: "question", "data-key": `q-${key}` },
-        el("h3", null, question, " ", those.length ? N.light(those[0].light) : ""),
+        el("h3", null, question, " ", those.length ? N.light(those[0].light, true) : ""),
         those.length
           ? el("ul", { class: "findings" }, those.map((one) => el("li", null, el("p", null, N.light(one.light), " ", N.bdi(one.what)),
             one.then.map((line) => {

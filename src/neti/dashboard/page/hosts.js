@@ -15,11 +15,11 @@
   // name -> [title, what it is sorted by, what is in the cell]
   const COLUMNS = {
     host: ["Host", null, (h) => N.hostRef(h.id)],
-    site: ["Site", (a, b) => N.natural(a.site, b.site), (h) => N.bdi(h.site)],
-    tier: ["Tier", (a, b) => N.natural(a.tier, b.tier), (h) => N.bdi(N.tierName(h.tier))],
     shade: ["State", (a, b) => shadeRank(a) - shadeRank(b), (h) => N.shade(h.shade)],
     problems: ["Problems", (a, b) => a.level - b.level || a.problems.length - b.problems.length,
       (h) => (h.level ? [N.level(h.level), " ", h.problems.length ? h.problems.map((one, at) => [at ? ", " : "", N.bdi(one)]) : h.shade] : "none")],
+    site: ["Site", (a, b) => N.natural(a.site, b.site), (h) => N.bdi(h.site)],
+    tier: ["Tier", (a, b) => N.natural(a.tier, b.tier), (h) => N.bdi(N.tierName(h.tier))],
     hurts: ["Would shut", (a, b) => number(a.hurts) - number(b.hurts), (h) => (h.hurts === null ? "not said" : N.counted(h.hurts, "port"))],
     left: ["Leftovers", (a, b) => number(a.left) - number(b.left), (h) => (h.left === null ? "not said" : N.number(h.left))],
     reached: ["Reached", (a, b) => missed(a) - missed(b), (h) => (h.tried === null ? "not verified" : `${N.number(h.reached)} of ${N.number(h.tried)}`)],

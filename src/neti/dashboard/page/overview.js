@@ -13,7 +13,7 @@
       const count = S.count();
       return [
         el("h1", { tabindex: "-1", "data-key": "h1" }, "The fleet"),
-        el("p", { class: "quiet", "data-key": "intro" }, "Each host goes from shadow (nothing is dropped) by a trial to enforced ",
+        el("p", { class: "quiet intro", "data-key": "intro" }, "Each host goes from shadow (nothing is dropped) by a trial to enforced ",
           "(only members and open ports get in), and moves from the old site to the new one."),
         totals(count),
         strip(count),
@@ -111,7 +111,7 @@
         el("p", { class: "need-what" }, N.severity(one.severity), " ", N.bdi(one.what)),
         one.remedy ? el("p", null, N.bdi(one.remedy), /[.!?]$/.test(one.remedy) ? "" : ".") : "",
         one.hosts.length
-          ? el("div", { class: "need-hosts" }, list && one.count > 1 ? [el("a", { href: list }, `All ${N.number(one.count)}`), ": "] : "",
+          ? el("div", { class: "need-hosts" }, list && one.count > 1 ? [el("a", { href: list }, `All ${N.number(one.count)} hosts`), ": "] : "",
             N.hostRefs(one.hosts, one.count, one.code))
           : "",
         one.then.length

@@ -10,7 +10,7 @@
     const host = N.store.hosts.get(id);
     const name = host && host.name && host.name !== id ? [" ", el("small", null, N.bdi(host.name))] : [];
     if (!host && !always) return el("span", null, N.bdi(id));
-    return el("span", null, el("a", { href: N.hostLink(id) }, N.bdi(id)), name);
+    return el("span", { class: "host-ref" }, el("a", { href: N.hostLink(id) }, N.bdi(id)), name);
   };
 
   // Which lists are unfolded. What is folded is not made at all: in a large fleet it would be most
@@ -48,12 +48,13 @@
       el("span", { "aria-hidden": "true" }, SIGNS[word] || "▲"), " ", word);
   N.level = (level) => N.severity(N.LEVELS[level] || "warning");
 
-  /** Green, yellow and red, as words. */
-  const LIGHTS = { green: ["✓", "go"], yellow: ["▲", "look first"], red: ["✕", "stop"] };
-  N.light = (light) =>
-    el("span", { class: `severity light-${LIGHTS[light] ? light : "yellow"}` },
-      el("span", { "aria-hidden": "true" }, (LIGHTS[light] || LIGHTS.yellow)[0]), " ",
-      `${light}: ${(LIGHTS[light] || LIGHTS.yellow)[1]}`);
+  /** Green, yellow and red, as words and shapes. `answer`: what they say to the whole question. */
+  const LIGHTS = { green: ["✓", "go"], yellow: ["▲", "look first"], red: ["✕", "not yet"] };
+  N.light = function (light, answer) {
+    const known = LIGHTS[light] ? light : "yellow";
+    return el("span", { class: `severity light-${known}` },
+      el("span", { "aria-hidden": "true" }, LIGHTS[known][0]), " ", known, answer ? `: ${LIGHTS[known][1]}` : "");
+  };
 
   /** The square of a shade, as on the maps, and its word. */
   N.shade = (shade) => [el("span", { class: `swatch s-${N.store.shades.includes(shade) ? shade : "away"}`, "aria-hidden": "true" }), " ", shade];

@@ -63,7 +63,7 @@
     paint(one);
     const count = N.store.count(site);
     one.canvas.setAttribute("aria-label",
-      `Map of ${N.safe(site)}: ${N.counted(count.hosts, "host")}, ${count.enforced} enforced, ` +
+      `Map of ${N.apart(site)}: ${N.counted(count.hosts, "host")}, ${count.enforced} enforced, ` +
       `${count.attention} need attention. Arrow keys go from host to host, Enter opens one.`);
   }
 
@@ -82,7 +82,7 @@
     for (const block of map.blocks) {
       const name = block.tier === null ? "other tiers" : N.tierName(block.tier);
       pen.fillStyle = c.text;
-      pen.fillText(fitted(pen, `${N.safe(name)}: ${block.count}`, map.width), 0, block.label + 10);
+      pen.fillText(fitted(pen, `${N.apart(name)}: ${block.count}`, map.width), 0, block.label + 10);
     }
     const gap = map.size > 9 ? 2 : 1;
     const side = map.size - gap;

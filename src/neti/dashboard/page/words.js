@@ -49,12 +49,12 @@
 
   /** One host in words, for tips and screen readers. Plain text. */
   N.hostInWords = function (host) {
-    const parts = [N.safe(host.name || host.id)];
+    const parts = [N.apart(host.name || host.id)];
     if (host.name && host.name !== host.id) parts[0] += ` (${host.id})`;
-    parts.push(host.shade, `in ${N.safe(host.site)}`);
-    if (host.tier && host.tier !== "?") parts.push(`tier ${N.safe(host.tier)}`);
+    parts.push(host.shade, `in ${N.apart(host.site)}`);
+    if (host.tier && host.tier !== "?") parts.push(`tier ${N.apart(host.tier)}`);
     if (host.problems.length) {
-      parts.push(`${N.LEVELS[host.level] || "problem"}: ${host.problems.map(N.safe).join(", ")}`);
+      parts.push(`${N.LEVELS[host.level] || "problem"}: ${host.problems.map(N.apart).join(", ")}`);
     } else if (host.level >= 2) parts.push("needs attention");
     return parts.join(", ");
   };
