@@ -47,7 +47,7 @@
     L.takeToken();
     token = token || storedToken();
     if (!token) return;
-    early = L.get("data/fleet", AbortSignal.timeout(QUIET * 2));
+    early = L.get("data/fleet", AbortSignal.timeout(QUIET));
     early.catch(() => { /* whoever awaits it sees it too */ });
   }
 
@@ -60,13 +60,14 @@
 
   /** Fetch JSON from the server, or from the copy. Throws an Error with a `status`. */
   L.get = async function (path, signal) {
+    const used = token;
     const answer = await fetch(path, {
-      headers: { Authorization: `Bearer ${token}` }, cache: "no-store", signal,
+      headers: { Authorization: `Bearer ${used}` }, cache: "no-store", signal,
     });
     if (!answer.ok) {
       const error = new Error(`the server answered ${answer.status}`);
       error.status = answer.status;
-      if (answer.status === 401) refused();
+      if (answer.status === 401 && used === token) refused(); // and no newer link was opened
       throw error;
     }
     return answer;
@@ -84,20 +85,17 @@
     const mine = (running += 1);
     if (!token) return become("refused");
     let failures = 0;
-    let whole = true;
     while (mine === running) {
       try {
-        if (whole) {
-          const answer = early || L.get("data/fleet", AbortSignal.timeout(QUIET * 2));
-          early = null;
-          N.store.whole(await (await answer).json());
-          whole = false;
-        }
+        // All of it, also after a stream that broke: an answer is what shows that it is live again.
+        const answer = early || L.get("data/fleet", AbortSignal.timeout(QUIET));
+        early = null;
+        const fleet = await (await answer).json();
         if (mine !== running) return;
+        N.store.whole(fleet);
         heard();
         become("live");
-        whole = await follow(mine, () => { failures = 0; });
-        if (whole) continue;
+        if (await follow(mine, () => { failures = 0; })) continue;
         // A stream that ends by itself: the server is going, or something between us cut it.
         throw new Error("the stream ended");
       } catch (error) {
