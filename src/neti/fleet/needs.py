@@ -81,41 +81,63 @@ def _need(
         )
 
 
-def _absent(away: Collection[Row]) -> Iterator[Need]:
-    by: dict[str, list[str]] = {}
-    for row in away:
-        by.setdefault(row["state"], []).append(row["id"])
-    yield from _need(
-        "held",
+# By state or stage: how grave it is, what is the case, and what to type.
+_ABSENT: Final = {
+    "held": (
         Severity.CRITICAL,
-        by.get("held", ()),
         "{are} held: too many vanished at once, so peers keep them until somebody decides",
-        "neti fleet --state held",
-        "there: neti release",
-    )
-    yield from _need(
-        "lost",
+        ("neti fleet --state held", "there: neti release"),
+    ),
+    "lost": (
         Severity.WARNING,
-        by.get("lost", ()),
         "{are} lost: the registry hears nothing from the agent, and peers let go of it in time",
-        "neti fleet --state lost",
-        "there: systemctl status neti",
-    )
-    yield from _need(
-        "missing",
+        ("neti fleet --state lost", "there: systemctl status neti"),
+    ),
+    "missing": (
         Severity.WARNING,
-        by.get("missing", ()),
         "{are} missing: there is a lease, and no registration",
-        "neti fleet --state missing",
-        "neti retire ID",
-    )
-    yield from _need(
-        "not_believed",
+        ("neti fleet --state missing", "neti retire ID"),
+    ),
+    "not believed": (
         Severity.CRITICAL,
-        by.get("not believed", ()),
         "{are} registered, and believed by no agent",
-        "neti fleet --skipped",
-    )
+        ("neti fleet --skipped",),
+    ),
+}
+_IN_STAGES: Final = {
+    "down": (
+        Severity.WARNING,
+        "{are} down: an operator took Neti out of the kernel",
+        ("there: neti up",),
+    ),
+    "relaxed": (
+        Severity.WARNING,
+        "{are} relaxed: in shadow, though the configuration asks for more, or for a time",
+        ("there: neti enforce",),
+    ),
+    "trial": (
+        Severity.NOTE,
+        "{are} on trial: it ends by itself, in the stage before, unless somebody confirms it",
+        ("there: neti confirm",),
+    ),
+}
+_Kinds = Mapping[str, tuple[Severity, str, tuple[str, ...]]]
+
+
+def _absent(away: Iterable[Row]) -> Iterator[Need]:
+    return _by(_ABSENT, ((row["state"], row["id"]) for row in away))
+
+
+def _stages(rows: Iterable[Row]) -> Iterator[Need]:
+    return _by(_IN_STAGES, ((shown_stage(row), row["id"]) for row in rows))
+
+
+def _by(kinds: _Kinds, hosts: Iterable[tuple[str, str]]) -> Iterator[Need]:
+    found: dict[str, list[str]] = {}
+    for word, host_id in hosts:
+        found.setdefault(word, []).append(host_id)
+    for word, (severity, what, then) in kinds.items():
+        yield from _need(word.replace(" ", "_"), severity, found.get(word, ()), what, *then)
 
 
 def _silent(rows: Iterable[Row], now: float) -> Iterator[Need]:
@@ -126,33 +148,6 @@ def _silent(rows: Iterable[Row], now: float) -> Iterator[Need]:
         f"{{are}} silent for more than {_MINUTES} minutes, though registered: the agent hangs, or "
         "the clock is off",
         "there: systemctl status neti",
-    )
-
-
-def _stages(rows: Collection[Row]) -> Iterator[Need]:
-    by: dict[str, list[str]] = {}
-    for row in rows:
-        by.setdefault(shown_stage(row), []).append(row["id"])
-    yield from _need(
-        "down",
-        Severity.WARNING,
-        by.get("down", ()),
-        "{are} down: an operator took Neti out of the kernel",
-        "there: neti up",
-    )
-    yield from _need(
-        "relaxed",
-        Severity.WARNING,
-        by.get("relaxed", ()),
-        "{are} relaxed: in shadow, though the configuration asks for more, or for a time",
-        "there: neti enforce",
-    )
-    yield from _need(
-        "trial",
-        Severity.NOTE,
-        by.get("trial", ()),
-        "{are} on trial: it ends by itself, in the stage before, unless somebody confirms it",
-        "there: neti confirm",
     )
 
 
