@@ -26,9 +26,8 @@ class Answer:
 
 
 @dataclass
-class Running:
+class Dashboard:
     link: str
-    process: subprocess.Popen[str] = field(repr=False)
 
     @property
     def token(self) -> str:
@@ -62,6 +61,13 @@ class Running:
             while line := answer.readline():
                 if line.startswith(b"data: "):
                     yield json.loads(line[len(b"data: ") :])
+
+
+@dataclass
+class Running(Dashboard):
+    """One that was started here."""
+
+    process: subprocess.Popen[str] = field(repr=False)
 
 
 @contextlib.contextmanager
