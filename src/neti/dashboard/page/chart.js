@@ -84,6 +84,6 @@
       .map((shade, number) => [one[number + 1], shade])
       .filter(([count]) => count > 0)
       .map(([count, shade]) => `${N.number(count)} ${shade}`);
-    return `${N.clock(one[0]).slice(0, -3)}: ${parts.join(", ")}`;
+    return parts.length ? `${N.clock(one[0]).slice(0, -3)}: ${parts.join(", ")}` : "";
   };
 })(window.Neti);

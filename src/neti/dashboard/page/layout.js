@@ -7,7 +7,7 @@
   const SIZES = [18, 16, 14, 12, 10, 9, 8, 7, 6, 5]; // px from one square to the next
   const LABEL = 20; // px above each block, for the tier's name
   const BELOW = 6; // px below each block
-  const MOST_TIERS = 40; // a label that is another on each host would make as many blocks
+  const MOST_TIERS = 24; // a label that is another on each host would make as many blocks
 
   /** The hosts of each site by tier: a Map of site to a list of [tier, hosts]. */
   N.grouped = function (store) {

@@ -104,6 +104,9 @@
   }
 
   function needs() {
+    if (!S.hosts.size) {
+      return [el("p", null, "No host has registered yet."), el("p", null, N.commandLine("neti status", "on a host"), " says why.")];
+    }
     if (!S.needs.length) return el("p", { class: "good" }, "Nothing. All hosts that are registered say that all is well.");
     return el("ol", { class: "needs", "data-key": "needs-list" }, S.needs.map((one) => {
       const list = listOf(one);
@@ -170,8 +173,8 @@
 
   function went() {
     if (S.samples.length < 2) {
-      return el("p", null, "The chart begins with the second minute of watching. Now: ",
-        N.sampleInWords(), ".");
+      const now = N.sampleInWords();
+      return el("p", null, "The chart begins with the second minute of watching.", now ? ` Now: ${now}.` : "");
     }
     return [
       el("div", { class: "chart", "data-own": "chart", "data-key": "chart", role: "img",

@@ -44,8 +44,12 @@
     N.el("time", { datetime: new Date(seconds * 1000).toISOString() }, N.clock(seconds));
   N.zone = () => Intl.DateTimeFormat().resolvedOptions().timeZone || "this browser's";
 
-  /** A tier's name, where it has none. */
-  N.tierName = (tier) => (tier === "?" ? "not known" : tier === "" ? "all hosts" : tier);
+  /** A tier's name, also where it has none. */
+  N.tierName = function (tier) {
+    if (tier === "?") return "not known";
+    if (tier !== "") return tier;
+    return N.store.key ? `without label ${N.store.key}` : "all hosts";
+  };
 
   /** One host in words, for tips and screen readers. Plain text. */
   N.hostInWords = function (host) {
