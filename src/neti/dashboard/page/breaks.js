@@ -32,9 +32,11 @@
       return [
         el("h1", { tabindex: "-1", "data-key": "h1" }, "What would break"),
         el("p", { class: "quiet", "data-key": "read" },
-          state.at ? ["Read at ", N.time(state.at), ". "] : "Reading. The server counts this anew; with thousands of hosts that takes a while. ",
+          state.at ? ["Read at ", N.time(state.at), ". "]
+            : "Reading. The server counts this anew; with thousands of hosts that takes a while. ",
           state.failed ? `Not read anew: ${state.failed}. ` : "",
-          N.store.copy || !state.at ? "" : el("button", { type: "button", "data-act": "read-breaks" }, state.busy ? "Reading" : "Read again")),
+          N.store.copy || !state.at ? "" : el("button", { type: "button", "data-act": "read-breaks" },
+            state.busy ? "Reading" : "Read again")),
         state.data ? [ports(state.data), leftovers(state.data), reach(state.data.reach)] : "",
       ];
     },
@@ -48,7 +50,8 @@
       N.hostRefs(port.hosts, port.hosts.length, `${tier.value}-${port.port}`),
       N.number(port.sources),
       port.line
-        ? [N.commandLine(port.line), port.wider ? el("small", null, " wider than what was seen: whole networks, or everybody") : ""]
+        ? [N.commandLine(port.line), port.wider ? el("small", null,
+          " wider than what was seen: whole networks, or everybody") : ""]
         : "open_ports cannot let in all of it: look with 'neti preview' on the host",
     ]));
     const silent = data.ports.flatMap((tier) => tier.lost.silent);
@@ -60,7 +63,8 @@
         ? N.table("Ports that enforcing would shut, by tier",
           ["Tier", "Port", "Hosts", "Sources", "Line for open_ports"], rows, { captionHidden: true })
         : el("p", { class: "good" }, "None, as far as hosts say."),
-      silent.length ? el("div", { class: "notice" }, `${N.counted(silent.length, "host does", "hosts do")} not say, so nobody knows of: `,
+      silent.length ? el("div", { class: "notice" },
+        `${N.counted(silent.length, "host does", "hosts do")} not say, so nobody knows of: `,
         N.hostRefs(silent, silent.length, "ports-silent")) : "",
       cut.length ? el("details", { "data-key": "cut" },
         el("summary", null, `${N.counted(cut.length, "host has", "hosts have")} more ports than they had room to name`),
@@ -79,17 +83,22 @@
       el("p", null, "Such a call ends in the wrong place once the server has moved. Point the client at ",
         "the overlay address. ", N.commandLine("neti leftovers", "on the client")),
       rows.length
-        ? N.table("Leftovers, by server and by the last call", ["Client", "Server", "Port", "Calls", "Last"], rows, { captionHidden: true })
+        ? N.table("Leftovers, by server and by the last call", ["Client", "Server", "Port", "Calls", "Last"],
+          rows, { captionHidden: true })
         : el("p", { class: "good" }, "None, as far as hosts say."),
       data.leftovers.length > MOST
-        ? el("button", { type: "button", "data-act": "all-leftovers" }, state.all ? "Show fewer" : `Show all ${N.number(data.leftovers.length)}`) : "",
-      data.leftovers_cut ? el("p", { class: "notice" }, `${N.number(data.leftovers_cut)} more are not shown: `, N.commandLine("neti fleet leftovers")) : "",
-      data.leftovers_silent.length ? el("div", { class: "notice" }, `${N.counted(data.leftovers_silent.length, "host does", "hosts do")} not say whom they call: `,
+        ? el("button", { type: "button", "data-act": "all-leftovers" },
+          state.all ? "Show fewer" : `Show all ${N.number(data.leftovers.length)}`) : "",
+      data.leftovers_cut ? el("p", { class: "notice" }, `${N.number(data.leftovers_cut)} more are not shown: `,
+        N.commandLine("neti fleet leftovers")) : "",
+      data.leftovers_silent.length ? el("div", { class: "notice" },
+        `${N.counted(data.leftovers_silent.length, "host does", "hosts do")} not say whom they call: `,
         N.hostRefs(data.leftovers_silent.slice(0, 200), data.leftovers_silent.length, "left-silent")) : "");
   }
 
   function reach(found) {
-    const sites = [...new Set([...Object.keys(found.pairs), ...Object.values(found.pairs).flatMap(Object.keys)])].sort(N.natural);
+    const sites = [...new Set([...Object.keys(found.pairs),
+      ...Object.values(found.pairs).flatMap(Object.keys)])].sort(N.natural);
     const rows = sites.map((from) => [from, N.bdi(from), ...sites.map((to) => {
       const pair = (found.pairs[from] || {})[to];
       if (!pair) return "nobody has verified";
@@ -106,13 +115,16 @@
     return N.section("reach", "Reachability between sites",
       el("p", null, "What hosts saw at their last verification. ", N.commandLine("neti fleet verify --wait")),
       rows.length
-        ? N.table("Which site's hosts reach which site", ["From", ...sites.map((to) => ["To ", N.bdi(to)])], rows, { captionHidden: true })
+        ? N.table("Which site's hosts reach which site", ["From", ...sites.map((to) => ["To ", N.bdi(to)])],
+          rows, { captionHidden: true })
         : el("p", { class: "notice" }, "Nobody has verified yet."),
       targets.length
         ? [el("h3", null, "Hosts that others did not reach"),
-          N.table("Hosts that others did not reach, the worst first", ["Host", "Not reached by", "Who says so"], targets, { captionHidden: true })]
+          N.table("Hosts that others did not reach, the worst first",
+            ["Host", "Not reached by", "Who says so"], targets, { captionHidden: true })]
         : "",
-      found.silent.length ? el("div", { class: "notice" }, `${N.counted(found.silent.length, "host has", "hosts have")} not verified: `,
+      found.silent.length ? el("div", { class: "notice" },
+        `${N.counted(found.silent.length, "host has", "hosts have")} not verified: `,
         N.hostRefs(found.silent.slice(0, 200), found.silent.length, "reach-silent")) : "");
   }
 

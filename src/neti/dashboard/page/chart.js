@@ -46,7 +46,8 @@
       cursor: { drag: { x: false, y: false }, y: false },
       scales: { y: { range: (_, low, high) => [0, Math.max(1, high)] } },
       axes: [
-        { ...axis, incrs: [60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600], values: (_, at) => at.map((one) => N.clock(one).slice(-8, -3)) },
+        { ...axis, incrs: [60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600],
+          values: (_, at) => at.map((one) => N.clock(one).slice(-8, -3)) },
         { ...axis, size: 56, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000] },
       ],
       series: [{}, ...shades.map((shade) => ({

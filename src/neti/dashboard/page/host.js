@@ -15,7 +15,8 @@
       const data = S.copy ? S.copy.hosts[id]
         : await (await N.live.get(`data/host?id=${encodeURIComponent(id)}`)).json();
       if (state.id !== id) return;
-      Object.assign(state, { data: data || null, missing: !data, at: S.copy ? S.at : Date.now() / 1000, failed: null });
+      Object.assign(state, { data: data || null, missing: !data, at: S.copy ? S.at : Date.now() / 1000,
+        failed: null });
     } catch (error) {
       if (state.id !== id) return;
       if (error.status === 404) state.missing = true;
@@ -27,7 +28,8 @@
   N.host = {
     title: (route) => N.safe(route.id),
     enter(route) {
-      if (state.id !== route.id) Object.assign(state, { id: route.id, data: null, at: 0, missing: false, failed: null });
+      if (state.id !== route.id) Object.assign(state,
+        { id: route.id, data: null, at: 0, missing: false, failed: null });
       read(route.id);
     },
     render(route) {
@@ -44,7 +46,8 @@
       return [
         heading,
         el("p", { class: "standing", "data-key": "standing" }, standing(host, d && d.said)),
-        state.failed ? el("p", { class: "notice", "data-key": "failed" }, `Its details could not be read: ${state.failed}.`) : "",
+        state.failed ? el("p", { class: "notice", "data-key": "failed" },
+          `Its details could not be read: ${state.failed}.`) : "",
         d ? [
           N.section("problems", "Problems", problems(d)),
           N.section("ready", "Is it ready?", findings(d)),
@@ -77,7 +80,8 @@
     return [
       el("b", null, N.shade(host.shade)), `, ${N.SHADES[host.shade] || host.state}`, ". In site ", N.bdi(host.site),
       host.tier && host.tier !== "?" ? [", tier ", N.bdi(host.tier)] : "", ". ",
-      host.state === "registered" ? "Registered. " : [`Not registered: ${host.state}`, host.since ? [", since ", N.time(host.since)] : "", ". "],
+      host.state === "registered" ? "Registered. " : [`Not registered: ${host.state}`,
+        host.since ? [", since ", N.time(host.since)] : "", ". "],
       said && said.down ? ["Taken down", order(said.down), ". "] : "",
       said && said.relaxed ? ["Relaxed", order(said.relaxed), ". "] : "",
     ];
@@ -89,7 +93,8 @@
     }
     return el("ul", { class: "needs" }, d.problems.map((one) =>
       el("li", { class: `need is-${one.severity}`, "data-key": `p-${one.code}` },
-        el("p", { class: "need-what" }, N.severity(one.severity), " ", el("b", null, N.bdi(one.code)), ": ", N.bdi(one.meaning), "."),
+        el("p", { class: "need-what" }, N.severity(one.severity), " ", el("b", null, N.bdi(one.code)), ": ",
+          N.bdi(one.meaning), "."),
         one.remedy ? el("p", null, "What to do: ", N.bdi(one.remedy), ".") : "",
         el("p", null, N.commandLine("neti status", "on the host")))));
   }
@@ -101,7 +106,8 @@
       return el("div", { class: "question", "data-key": `q-${key}` },
         el("h3", null, question, " ", those.length ? N.light(those[0].light, true) : ""),
         those.length
-          ? el("ul", { class: "findings" }, those.map((one) => el("li", null, el("p", null, N.light(one.light), " ", N.bdi(one.what)),
+          ? el("ul", { class: "findings" }, those.map((one) => el("li", null,
+            el("p", null, N.light(one.light), " ", N.bdi(one.what)),
             one.then.map((line) => {
               const { command, where, more } = N.step(line);
               return el("p", null, command ? [N.commandLine(command, where), " "] : "", more ? N.bdi(more) : "");
@@ -121,7 +127,8 @@
       d.more.length ? row("More addresses", d.more.join(", ")) : "",
       row("Labels", Object.keys(host.labels).length
         ? Object.entries(host.labels).map(([key, value], at) => [at ? ", " : "", N.bdi(`${key}=${value}`)]) : "none"),
-      row("Version", N.bdi(host.version || "not said"), said.installed ? [", installed as ", N.bdi(said.installed)] : ""),
+      row("Version", N.bdi(host.version || "not said"),
+        said.installed ? [", installed as ", N.bdi(said.installed)] : ""),
       row("Configuration read", when(said.config_read),
         said.config_unread ? [". ", N.severity("note"), " neti.yml was changed at ", N.time(said.config_unread),
           " and not read. ", N.commandLine("neti reload", "on the host")] : ""),
@@ -137,7 +144,8 @@
 
   function calledBy(calls) {
     if (!calls) return "it does not say";
-    return [calls.last ? ["the last time at ", N.time(calls.last)] : "not once", ", watched since ", N.time(calls.since),
+    return [calls.last ? ["the last time at ", N.time(calls.last)] : "not once", ", watched since ",
+      N.time(calls.since),
       calls.open === null || calls.open === undefined ? "" : `; ${N.counted(calls.open, "connection")} open`];
   }
 
@@ -149,7 +157,8 @@
       N.table("Ports that enforcing would shut", ["Port", "Sources", "From"], at.map(([port, sources, networks]) =>
         [port, el("code", null, N.bdi(port)), N.number(sources),
           networks && networks.length ? N.bdi(networks.join(", ")) : "not said"]), { captionHidden: true }),
-      said.hurts.ports > at.length ? el("p", { class: "notice" }, `${N.number(said.hurts.ports - at.length)} more that it had no room to name.`) : "",
+      said.hurts.ports > at.length ? el("p", { class: "notice" },
+        `${N.number(said.hurts.ports - at.length)} more that it had no room to name.`) : "",
       el("p", null, N.commandLine("neti preview", "on the host"), " names them all, with the lines for open_ports."),
     ];
   }
@@ -157,11 +166,13 @@
   function calls(said) {
     if (!said || said.left === null || said.left === undefined) return el("p", null, "It does not say.");
     if (!said.left.length) {
-      return el("p", { class: "good" }, "Nobody", said.left_since ? [", watched since ", N.time(said.left_since)] : "", ".");
+      return el("p", { class: "good" }, "Nobody", said.left_since ? [", watched since ",
+        N.time(said.left_since)] : "", ".");
     }
     return [
       N.table("Members that it calls by real addresses", ["Server", "Port", "Calls", "Last"], said.left.map((one) =>
-        [`${one.to}-${one.port}`, N.hostRef(one.to, true), el("code", null, N.bdi(one.port)), N.number(one.calls), N.time(one.last)]), { captionHidden: true }),
+        [`${one.to}-${one.port}`, N.hostRef(one.to, true), el("code", null, N.bdi(one.port)),
+          N.number(one.calls), N.time(one.last)]), { captionHidden: true }),
       said.left_more ? el("p", { class: "notice" }, `${N.number(said.left_more)} more.`) : "",
       el("p", null, N.commandLine("neti leftovers", "on the host"), " says which programs they are."),
     ];
@@ -170,21 +181,25 @@
   function callers(found) {
     if (!found.length) return el("p", { class: "good" }, "Nobody, as far as hosts say.");
     return N.table("Members that call it by a real address", ["Client", "Port", "Calls", "Last"], found.map((one) =>
-      [`${one.from}-${one.port}`, N.hostRef(one.from, true), el("code", null, N.bdi(one.port)), N.number(one.calls), N.time(one.last)]), { captionHidden: true });
+      [`${one.from}-${one.port}`, N.hostRef(one.from, true), el("code", null, N.bdi(one.port)),
+        N.number(one.calls), N.time(one.last)]), { captionHidden: true });
   }
 
   function verified(said) {
     const row = said && said.verified;
-    if (!row) return el("p", null, "It has not verified in this run of its agent. ", N.commandLine("neti verify", "on the host"));
+    if (!row) return el("p", null, "It has not verified in this run of its agent. ",
+      N.commandLine("neti verify", "on the host"));
     return el("p", null, row.reached < row.tried ? N.severity("warning") : N.severity("fine"),
-      ` It reached ${N.number(row.reached)} of ${N.counted(row.tried, "member")} that it tried, at `, N.time(row.at), ". ",
+      ` It reached ${N.number(row.reached)} of ${N.counted(row.tried, "member")} that it tried, at `,
+        N.time(row.at), ". ",
       row.missed.length ? ["Not reached: ", row.missed.map((id, at) => [at ? ", " : "", N.hostRef(id)]),
         row.missed_more ? ` and ${N.number(row.missed_more)} more` : "", "."] : "");
   }
 
   function day(d) {
     return [
-      el("p", { class: "quiet" }, "The dashboard has been watching since ", N.time(d.since), "; of what was before, it knows nothing."),
+      el("p", { class: "quiet" }, "The dashboard has been watching since ", N.time(d.since),
+        "; of what was before, it knows nothing."),
       d.events.length ? N.events([...d.events].reverse(), true) : el("p", null, "Nothing has happened since."),
     ];
   }

@@ -17,15 +17,22 @@
     host: ["Host", null, (h) => N.hostRef(h.id)],
     shade: ["State", (a, b) => shadeRank(a) - shadeRank(b), (h) => N.shade(h.shade)],
     problems: ["Problems", (a, b) => a.level - b.level || a.problems.length - b.problems.length,
-      (h) => (h.level ? [N.level(h.level), " ", h.problems.length ? h.problems.map((one, at) => [at ? ", " : "", N.bdi(one)]) : h.shade] : "none")],
+      (h) => (h.level ? [N.level(h.level), " ", problemsOf(h)] : "none")],
     site: ["Site", (a, b) => N.natural(a.site, b.site), (h) => N.bdi(h.site)],
     tier: ["Tier", (a, b) => N.natural(a.tier, b.tier), (h) => N.bdi(N.tierName(h.tier))],
-    hurts: ["Would shut", (a, b) => number(a.hurts) - number(b.hurts), (h) => (h.hurts === null ? "not said" : N.counted(h.hurts, "port"))],
-    left: ["Leftovers", (a, b) => number(a.left) - number(b.left), (h) => (h.left === null ? "not said" : N.number(h.left))],
-    reached: ["Reached", (a, b) => missed(a) - missed(b), (h) => (h.tried === null ? "not verified" : `${N.number(h.reached)} of ${N.number(h.tried)}`)],
+    hurts: ["Would shut", (a, b) => number(a.hurts) - number(b.hurts),
+      (h) => (h.hurts === null ? "not said" : N.counted(h.hurts, "port"))],
+    left: ["Leftovers", (a, b) => number(a.left) - number(b.left),
+      (h) => (h.left === null ? "not said" : N.number(h.left))],
+    reached: ["Reached", (a, b) => missed(a) - missed(b),
+      (h) => (h.tried === null ? "not verified" : `${N.number(h.reached)} of ${N.number(h.tried)}`)],
     overlay: ["Overlay", (a, b) => N.natural(a.overlay || "", b.overlay || ""), (h) => h.overlay || "none"],
-    version: ["Version", (a, b) => N.natural(a.version || "", b.version || ""), (h) => N.bdi(h.version || "not said")],
+    version: ["Version", (a, b) => N.natural(a.version || "", b.version || ""),
+      (h) => N.bdi(h.version || "not said")],
   };
+  // Whoever is lost or silent has none to tell of: that is what is wrong with it.
+  const problemsOf = (h) =>
+    (h.problems.length ? h.problems.map((one, at) => [at ? ", " : "", N.bdi(one)]) : h.shade);
   const missed = (h) => (h.tried === null ? -1 : h.tried - h.reached);
 
   N.hosts = {
@@ -43,7 +50,8 @@
         el("p", { role: "status", "data-key": "count" },
           `${N.number(found.length)} of ${N.counted(S.hosts.size, "host")}`,
           q.get("q") ? [" with ", el("b", null, N.bdi(q.get("q")))] : "", ". ",
-          [...q.keys()].some((one) => one !== "sort" && one !== "page") ? el("a", { href: "#/hosts" }, "Show all") : ""),
+          [...q.keys()].some((one) => one !== "sort" && one !== "page")
+            ? el("a", { href: "#/hosts" }, "Show all") : ""),
         found.length
           ? N.table(`Hosts, page ${page} of ${pages}`, heads(q), shown.map((h) =>
             [h.id, ...Object.values(COLUMNS).map(([, , cell]) => cell(h))]), { className: "hosts" })
@@ -70,8 +78,10 @@
   }
 
   function sorted(found, q) {
-    const [, name, down] = /^(-?)(\w+)$/.test(q.get("sort") || "") ? [null, q.get("sort").replace("-", ""), q.get("sort")[0] === "-"] : [null, "host", false];
-    const by = COLUMNS[name] && COLUMNS[name][1];
+    const sort = q.get("sort") || "host"; // the name of a column, after "-" where the last comes first
+    const down = sort.startsWith("-");
+    const column = sort.replace("-", "");
+    const by = Object.hasOwn(COLUMNS, column) ? COLUMNS[column][1] : null;
     // They come in the order of their ids, and sorting keeps that among equals.
     if (by) found.sort(down ? (a, b) => by(b, a) : by);
     else if (down) found.reverse();

@@ -47,7 +47,8 @@
   function showHelp() {
     N.morph(help, [
       N.el("h2", { id: "help-title" }, "Keys"),
-      N.el("dl", { class: "pairs" }, KEYS.map(([key, what]) => [N.el("dt", null, N.el("kbd", null, key)), N.el("dd", null, what)])),
+      N.el("dl", { class: "pairs" }, KEYS.map(([key, what]) => [N.el("dt", null, N.el("kbd", null, key)),
+        N.el("dd", null, what)])),
       N.el("button", { type: "button", "data-act": "close-help" }, "Close"),
     ]);
     help.showModal();

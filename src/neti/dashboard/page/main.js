@@ -78,7 +78,8 @@
   function refused() {
     return [
       N.el("h1", { tabindex: "-1" }, "Open the link that 'neti dashboard' printed"),
-      N.el("p", null, "This page shows a fleet only to whoever has that link: it ends with ", N.el("code", null, "#token=…"), "."),
+      N.el("p", null, "This page shows a fleet only to whoever has that link: it ends with ", N.el("code",
+        null, "#token=…"), "."),
       N.el("p", null, "Each start of 'neti dashboard' prints another one, and this browser's tab has none, or an old one. ",
         "Go to the terminal where it runs, and open the whole link, or start it anew:"),
       N.el("p", null, N.commandLine("neti dashboard", "on an operator's machine")),
@@ -86,7 +87,8 @@
   }
 
   function footer() {
-    return [N.el("p", null, N.store.ready ? ["What you see is of ", N.moment(N.store.at), ". "] : "", "This page changes nothing. ",
+    return [N.el("p", null, N.store.ready ? ["What you see is of ", N.moment(N.store.at), ". "] : "",
+      "This page changes nothing. ",
       N.store.version ? `Neti ${N.safe(N.store.version)}. ` : "",
       `Times are of the zone ${N.zone()}. `,
       N.el("button", { type: "button", "data-act": "help" }, "Keys (?)"))];
@@ -98,7 +100,8 @@
   document.addEventListener("click", (event) => {
     if (event.target.closest("a")) forward = true;
   }, true);
-  window.addEventListener("scroll", () => { if (shown !== null) scrolled.set(shown, window.scrollY); }, { passive: true });
+  window.addEventListener("scroll", () => { if (shown !== null) scrolled.set(shown, window.scrollY); },
+    { passive: true });
   window.addEventListener("hashchange", () => {
     if (N.live.takeToken()) { // a new link in an old tab
       shown = null;

@@ -13,7 +13,8 @@
       const count = S.count();
       return [
         el("h1", { tabindex: "-1", "data-key": "h1" }, "The fleet"),
-        el("p", { class: "quiet intro", "data-key": "intro" }, "Each host goes from shadow (nothing is dropped) by a trial to enforced ",
+        el("p", { class: "quiet intro", "data-key": "intro" },
+          "Each host goes from shadow (nothing is dropped) by a trial to enforced ",
           "(only members and open ports get in), and moves from the old site to the new one."),
         totals(count),
         strip(count),
@@ -52,7 +53,8 @@
 
   /** All hosts as one bar, from the best to the worst. The numbers are in the legend. */
   function strip(count) {
-    return el("div", { class: "strip", "data-key": "strip", "aria-hidden": "true" }, S.shades.filter((one) => count[one]).map((one) =>
+    return el("div", { class: "strip", "data-key": "strip", "aria-hidden": "true" },
+      S.shades.filter((one) => count[one]).map((one) =>
       el("span", { class: `part s-${one}`, "data-key": one, width: `${(100 * count[one]) / count.hosts}%` })));
   }
 
@@ -66,7 +68,8 @@
       el("ul", { "aria-label": "Show only hosts that are" },
         S.shades.filter((one) => count[one] > 0 || one === "enforced" || S.filter === one).map((one) =>
           button(one, N.shade(one), " ", el("b", null, N.number(count[one])))),
-        button("attention", el("span", { "aria-hidden": "true" }, "✕▲"), " need attention ", el("b", null, N.number(count.attention)))),
+        button("attention", el("span", { "aria-hidden": "true" }, "✕▲"), " need attention ", el("b", null,
+          N.number(count.attention)))),
       el("p", { class: "quiet" }, "✕ critical problem, ▲ warning, – note. Hollow: not registered. ",
         "Point at a square to see the host, click to open it."));
   }
@@ -105,16 +108,19 @@
 
   function needs() {
     if (!S.hosts.size) {
-      return [el("p", null, "No host has registered yet."), el("p", null, N.commandLine("neti status", "on a host"), " says why.")];
+      return [el("p", null, "No host has registered yet."), el("p", null, N.commandLine("neti status",
+        "on a host"), " says why.")];
     }
-    if (!S.needs.length) return el("p", { class: "good" }, "Nothing. All hosts that are registered say that all is well.");
+    if (!S.needs.length) return el("p", { class: "good" },
+      "Nothing. All hosts that are registered say that all is well.");
     return el("ol", { class: "needs", "data-key": "needs-list" }, S.needs.map((one) => {
       const list = listOf(one);
       return el("li", { class: `need is-${one.severity}`, "data-key": `need-${one.code}` },
         el("p", { class: "need-what" }, N.severity(one.severity), " ", N.bdi(one.what)),
         one.remedy ? el("p", null, N.bdi(one.remedy), /[.!?]$/.test(one.remedy) ? "" : ".") : "",
         one.hosts.length
-          ? el("div", { class: "need-hosts" }, list && one.count > 1 ? [el("a", { href: list }, `All ${N.number(one.count)} hosts`), ": "] : "",
+          ? el("div", { class: "need-hosts" }, list && one.count > 1 ? [el("a", { href: list },
+            `All ${N.number(one.count)} hosts`), ": "] : "",
             N.hostRefs(one.hosts, one.count, one.code))
           : "",
         one.then.length

@@ -57,7 +57,8 @@
   };
 
   /** The square of a shade, as on the maps, and its word. */
-  N.shade = (shade) => [el("span", { class: `swatch s-${N.store.shades.includes(shade) ? shade : "away"}`, "aria-hidden": "true" }), " ", shade];
+  N.shade = (shade) => [el("span", { class: `swatch s-${N.store.shades.includes(shade) ? shade : "away"}`,
+    "aria-hidden": "true" }), " ", shade];
 
   /** A number of a whole, with a bar. */
   N.bar = (part, whole) =>
@@ -72,7 +73,8 @@
     return el("span", { class: "command" },
       where ? el("span", { class: "where" }, `${where}: `) : "",
       el("span", { class: "typed" }, el("code", null, N.bdi(text)), " ",
-        el("button", { type: "button", "data-act": "copy", "data-text": N.safe(text), "aria-label": `Copy: ${N.safe(text)}` }, "Copy")));
+        el("button", { type: "button", "data-act": "copy", "data-text": N.safe(text),
+          "aria-label": `Copy: ${N.safe(text)}` }, "Copy")));
   };
 
   /** A table with a caption. `heads`: texts or nodes of th; `rows`: lists of cells, with a key. */
