@@ -1,7 +1,8 @@
 """A made-up fleet for whoever shows one, without a registry: ``python -m tests.support.shown_fleet
-[HOSTS [ADDRESS:PORT [plain] [still]]]`` serves its dashboard. Something happens each second, unless
-it is ``still``; hosts have hostile names, unless they are ``plain``. With each SIGUSR1 the registry
-goes away, or comes back."""
+[HOSTS [ADDRESS:PORT [plain] [still] [tls=STEM]]]`` serves its dashboard. Something happens each
+second, unless it is ``still``; hosts have hostile names, unless they are ``plain``. With each
+SIGUSR1 the registry goes away, or comes back. ``tls``: with STEM.pem and STEM.key.
+"""
 
 import signal
 import sys
@@ -164,9 +165,14 @@ def settings() -> Settings:
 def main() -> None:
     from neti.dashboard import serve
     from neti.dashboard.door import new_token
+    from neti.dashboard.tls import Certificate
 
     count, listen, *how = [*sys.argv[1:], *("200", "127.0.0.1:0")[len(sys.argv) - 1 :]]
     chance = Random(7)
+    stem = next((Path(word[4:]) for word in how if word.startswith("tls=")), None)
+    certificate = None
+    if stem is not None:
+        certificate = Certificate(stem.with_suffix(".pem"), stem.with_suffix(".key"))
     watched = MadeUp(
         settings(),
         made(int(count), hostile="plain" not in how),
@@ -177,8 +183,15 @@ def main() -> None:
         watched.away = not watched.away
 
     signal.signal(signal.SIGUSR1, turn)
-    where = serve.where(listen)
-    served = serve.Served(settings(), watched, where, token=new_token(), version="0.1.0")
+    where = serve.where(listen, ["localhost"])
+    served = serve.Served(
+        settings(),
+        watched,
+        where,
+        token=new_token(),
+        version="0.1.0",
+        certificate=certificate,
+    )
     served.run(lambda: print(served.link, flush=True))
 
 

@@ -5,6 +5,7 @@ import importlib.util
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,6 +18,11 @@ from neti.errors import NetiError
 from neti.model.settings import Settings
 from neti.words import counted, why
 
+if TYPE_CHECKING:
+    from socket import socket
+
+    from neti.dashboard.serve import Where
+
 _LISTEN = "127.0.0.1:8642"
 
 
@@ -27,7 +33,19 @@ _LISTEN = "127.0.0.1:8642"
     default=_LISTEN,
     show_default=True,
     metavar="ADDRESS:PORT",
-    help="Beyond loopback by TLS only, with the certificate of registry_tls.",
+    help="Beyond loopback by TLS only.",
+)
+@click.option(
+    "--cert",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Beyond loopback: with this certificate. [default: that of registry_tls]",
+)
+@click.option(
+    "--key",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="The key of --cert.",
 )
 @click.option(
     "--name",
@@ -49,7 +67,13 @@ _LISTEN = "127.0.0.1:8642"
     help="Write the page with all that it shows now into one file, and end.",
 )
 def dashboard(
-    config: Path, listen: str, names: tuple[str, ...], by: str | None, export: Path | None
+    config: Path,
+    listen: str,
+    names: tuple[str, ...],
+    cert: Path | None,
+    key: Path | None,
+    by: str | None,
+    export: Path | None,
 ) -> None:
     """Show the whole fleet in a browser: who is where, what is wrong, what to do.
 
@@ -69,11 +93,20 @@ def dashboard(
             "the dashboard's libraries are missing\n→ pip install 'neti[dashboard]', or 'neti top' "
             "in this terminal"
         )
+    if (cert is None) != (key is None):
+        raise click.UsageError("--cert and --key: expected both, or neither")
     settings = settings_in_force(config)
     if export is not None:
         _export(settings, by or "", export)
-    else:
-        _serve(settings, by or "", listen, names)
+        return
+    from neti.dashboard import serve
+
+    listening = serve.activated()
+    try:
+        where = serve.where_of(listening, names) if listening else serve.where(listen, names)
+    except ValueError as error:
+        raise click.UsageError(f"--listen: {error}") from error
+    _serve(settings, by or "", where, listening, (cert, key))
 
 
 def _export(settings: Settings, key: str, path: Path) -> None:
@@ -98,20 +131,27 @@ def _export(settings: Settings, key: str, path: Path) -> None:
     say(f"written: {path}, {counted(len(shown.cells), 'host')}, for its owner alone")
 
 
-def _serve(settings: Settings, key: str, listen: str, names: tuple[str, ...]) -> None:
-    from neti.dashboard import serve
+def _serve(
+    settings: Settings,
+    by: str,
+    where: "Where",
+    listening: "socket | None",
+    files: tuple[Path | None, Path | None],
+) -> None:
+    from neti.dashboard import serve, tls
     from neti.dashboard.door import new_token
     from neti.dashboard.user import other_user
     from neti.oneshot.watched import Watched
 
-    listening = serve.activated()
-    try:
-        where = serve.where_of(listening, names) if listening else serve.where(listen, names)
-    except ValueError as error:
-        raise click.UsageError(f"--listen: {error}") from error
-    watched = Watched(settings, registry_of, ask, key=key)
+    certificate = None if where.local else tls.chosen(settings, *files)
     served = serve.Served(
-        settings, watched, where, token=new_token(), version=__version__, listening=listening
+        settings,
+        Watched(settings, registry_of, ask, key=by),
+        where,
+        token=new_token(),
+        version=__version__,
+        listening=listening,
+        certificate=certificate,
     )
     user = other_user(_needed(settings))
     if user is not None:

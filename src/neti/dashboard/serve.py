@@ -13,11 +13,9 @@ import os
 import pwd
 import signal
 import socket
-import ssl
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from pathlib import Path
 from typing import Final
 
 import anyio.to_thread
@@ -26,6 +24,7 @@ import uvicorn
 from neti import log
 from neti.dashboard import app
 from neti.dashboard.board import Board
+from neti.dashboard.tls import Certificate
 from neti.dashboard.user import become
 from neti.errors import NetiError
 from neti.fleet.picture import Picture
@@ -71,12 +70,15 @@ class Served:
         token: str,
         version: str,
         listening: socket.socket | None = None,
+        certificate: Certificate | None = None,
     ) -> None:
-        """``listening``: see ``activated``."""
+        """``listening``: see ``activated``; ``certificate``: needed beyond loopback."""
+        if not where.local and certificate is None:
+            raise ValueError("beyond loopback a certificate is needed")
         self._watched = watched
         self._where = where
         self._board = Board(version)
-        self._tls = None if where.local else _tls(settings)
+        self._tls = certificate if not where.local else None
         self._socket = listening if listening is not None else _bound(where)
         port = self._socket.getsockname()[1]
         self.scheme = "http" if self._tls is None else "https"
@@ -119,8 +121,8 @@ class Served:
             date_header=False,
             lifespan="off",
             timeout_graceful_shutdown=_GRACE,
-            ssl_keyfile=self._tls[0] if self._tls else None,
-            ssl_certfile=self._tls[1] if self._tls else None,
+            ssl_keyfile=self._tls.key if self._tls else None,
+            ssl_certfile=self._tls.cert if self._tls else None,
         )
         config.load()  # reads the certificate, and imports what it is made of
         return config
@@ -222,21 +224,3 @@ def _called(where: Where, port: int, scheme: str) -> list[str]:
     own = {"http": 80, "https": 443}[scheme]
     found = [name if port == own else f"{name}:{port}" for name in names]
     return list(dict.fromkeys(name.lower() for name in found))
-
-
-def _tls(settings: Settings) -> tuple[Path, Path]:
-    """Key and certificate."""
-    tls = settings.registry_tls
-    if tls is None:
-        raise NetiError(
-            "beyond loopback the page is served by TLS only, and neti.yml has no registry_tls, "
-            "whose certificate is used for it\n→ without --listen, and 'ssh -L 8642:127.0.0.1:8642 "
-            "HOST' from your machine"
-        )
-    try:
-        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(tls.cert, tls.key)
-    except (OSError, ssl.SSLError) as error:
-        raise NetiError(
-            f"registry_tls: {tls.cert}, {tls.key}: cannot be used: {why(error)}"
-        ) from error
-    return tls.key, tls.cert
