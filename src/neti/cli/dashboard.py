@@ -1,8 +1,6 @@
 """``neti dashboard``: the whole fleet in a browser."""
 
-import asyncio
 import importlib.util
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,9 +17,7 @@ from neti.model.settings import Settings
 from neti.words import counted, why
 
 if TYPE_CHECKING:
-    from socket import socket
-
-    from neti.dashboard.serve import Where
+    from neti.dashboard.serve import Socket, Where
 
 _LISTEN = "127.0.0.1:8642"
 
@@ -111,17 +107,9 @@ def dashboard(
 
 def _export(settings: Settings, key: str, path: Path) -> None:
     from neti.dashboard import export
-    from neti.dashboard.board import Board
     from neti.oneshot.watched import Watched
 
-    watched, board = Watched(settings, registry_of, ask, key=key), Board(__version__)
-    try:
-        shown = watched.look()
-    finally:
-        watched.close()
-    asyncio.run(board.show(shown))
-    assert watched.seen is not None
-    text = export.page(settings, watched.seen, board, time.time())
+    shown, text = export.made(settings, Watched(settings, registry_of, ask, key=key), __version__)
     try:
         export.write(path, text)
     except OSError as error:
@@ -135,7 +123,7 @@ def _serve(
     settings: Settings,
     by: str,
     where: "Where",
-    listening: "socket | None",
+    listening: "Socket | None",
     files: tuple[Path | None, Path | None],
 ) -> None:
     from neti.dashboard import serve, tls

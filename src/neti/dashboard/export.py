@@ -3,10 +3,12 @@
 Must never do: leave room for what a host says of itself to become part of the page.
 """
 
+import asyncio
 import base64
 import hashlib
 import json
 import re
+import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,14 +16,28 @@ from neti import durable
 from neti.dashboard.app import PAGE
 from neti.dashboard.board import Board
 from neti.dashboard.details import Details, would_break
+from neti.fleet.picture import Picture
 from neti.model.settings import Settings
 from neti.oneshot.seen import Seen
+from neti.oneshot.watched import Watched
 
 _STYLE: Final = re.compile(r'<link rel="stylesheet" href="static/([a-z/.-]+)">')
 _SCRIPT: Final = re.compile(r'<script src="static/([a-z/.-]+)" defer></script>')
 # In a script of data these could end it, or begin a comment that hides the rest (WHATWG HTML,
 # 4.12.1.3).
 _ESCAPED: Final = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})
+
+
+def made(settings: Settings, watched: Watched, version: str) -> tuple[Picture, str]:
+    """One look, and the page of it. Raises RegistryUnavailable where nothing is known."""
+    board = Board(version)
+    try:
+        shown = watched.look()
+    finally:
+        watched.close()
+    asyncio.run(board.show(shown))
+    assert watched.seen is not None
+    return shown, page(settings, watched.seen, board, time.time())
 
 
 def page(settings: Settings, seen: Seen, board: Board, now: float) -> str:

@@ -33,6 +33,7 @@ from neti.oneshot.watched import Watched
 from neti.words import why
 
 LEAST: Final = 1.0  # seconds between two looks
+Socket = socket.socket
 _FIRST_FD: Final = 3
 _GRACE: Final = 1  # seconds that open pages get when it ends
 
