@@ -45,6 +45,8 @@ def made(
 ) -> Starlette:
     """``seen``: what the last picture was made of; ``names``: see ``Door``."""
 
+    broken: dict[str, Any] = {}  # the last answer to what would break, and what it was made of
+
     def ready() -> tuple[Seen, Board] | None:
         found = seen()
         return (found, board) if found is not None and board.shown is not None else None
@@ -67,8 +69,11 @@ def made(
         if (now := ready()) is None:
             return _not_yet()
         key = board.shown.key if board.shown is not None else ""
-        # Beside the loop: of a large fleet it takes a while. What is seen does not change.
-        return await _json(await asyncio.to_thread(would_break, now[0], key))
+        if broken.get("of") is not now[0]:
+            # Beside the loop: of a large fleet it takes a while. What is seen does not change.
+            told = await asyncio.to_thread(would_break, now[0], key)
+            broken.update(of=now[0], told=told)
+        return await _json(broken["told"])
 
     async def changes(request: Request) -> Response:
         try:

@@ -113,11 +113,19 @@ class Board:
             "gone": [host_id for host_id in cells if host_id not in now.cells],
             "events": [asdict(one) for one in new],
             "sample": self._samples[-1] if self._samples else None,
-            **picture.plain(now),
+            **_otherwise(before, now),
         }
 
     def _last_hour(self, now: float) -> Iterator[Event]:
         return (one for one in self._events if one.at >= now - HOUR)
+
+
+def _otherwise(before: Picture | None, now: Picture) -> dict[str, Any]:
+    """All but the hosts, as far as it is not what pages have; the time always."""
+    said = picture.plain(now)
+    former = picture.plain(before) if before is not None else {}
+    kept = {key: value for key, value in said.items() if former.get(key, ...) != value}
+    return {**kept, "at": now.at}
 
 
 def _same(before: Picture, now: Picture) -> bool:

@@ -112,13 +112,14 @@ def _reach(seen: Seen) -> dict[str, Any]:
         if told.verified is not None and told.stage != "down"
     }
     site_of = {i: member.site for i, member in seen.members.items()}
+    sites = set(site_of.values())
     pairs: dict[str, dict[str, list[int]]] = {}
     for host_id, row in rows.items():
         if host_id not in site_of:
             continue
         missed = {site_of[i] for i in row.missed if i in site_of}
         of = pairs.setdefault(site_of[host_id], {})
-        for site in set(site_of.values()):
+        for site in sites:
             count = of.setdefault(site, [0, 0, 0])  # reached all, missed some, nobody can say
             unknown = row.missed_more > 0 and site not in missed
             count[1 if site in missed else 2 if unknown else 0] += 1

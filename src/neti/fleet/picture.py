@@ -4,7 +4,8 @@ Must never do: show as well what nobody has said, or tell of a change that it ha
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from types import MappingProxyType
 from typing import Any, Final, Literal
 
 from neti.fleet.listing import Row, shown_stage
@@ -150,11 +151,22 @@ def cells(
     *,
     key: str,
     now: float,
+    before: Mapping[str, Cell] = MappingProxyType({}),
 ) -> dict[str, Cell]:
-    """By id. ``rows``: of members; ``away``: of who holds a lease and is none; ``now``: Unix
-    seconds."""
-    made = (_cell(row, told.get(row["id"]), key, now) for row in (*rows, *away))
-    return {cell.id: cell for cell in made}
+    """By id. ``rows``: of members; ``away``: of who holds a lease and is none; ``before``: how each
+    looked last; ``now``: Unix seconds."""
+    there = (_cell(row, told.get(row["id"]), key, now) for row in rows)
+    gone = (_remembered(_cell(row, None, key, now), before.get(row["id"])) for row in away)
+    return {cell.id: cell for cell in (*there, *gone)}
+
+
+def _remembered(cell: Cell, before: Cell | None) -> Cell:
+    """Who is away says nothing. Of which tier it was, it said before, and where nobody else knows
+    it, in which site."""
+    if before is None or not before.labels:
+        return cell
+    site = before.site if cell.site == NO_SITE else cell.site
+    return replace(cell, labels=before.labels, tier=before.tier, site=site)
 
 
 def _cell(row: Row, told: Document | None, key: str, now: float) -> Cell:

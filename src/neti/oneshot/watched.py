@@ -121,8 +121,8 @@ class Watched:
     def _pictured(self, found: Seen, unanswered: str | None = None) -> Picture:
         now, rows = self._wall(), found.rows()
         key = self._key or picture.key_of(rows)
-        cells = picture.cells(rows, found.away, found.told, key=key, now=now)
         before = self._last.cells if self._last is not None else {}
+        cells = picture.cells(rows, found.away, found.told, key=key, now=now, before=before)
         same = {i: held for i, one in cells.items() if (held := before.get(i)) == one}
         there = {cell.site for cell in cells.values()}
         return Picture(

@@ -35,6 +35,7 @@ def test_a_page_is_told_what_changed_and_no_more() -> None:
         await board.show(at(2, a, cell(away("b", "lost"))))
         (change,) = await told(board, before)
         assert [host[0] for host in change["hosts"]] == ["b"]
+        assert "sites" not in change  # which are the same
         assert [one["what"] for one in change["events"]] == [
             "is lost: its session with the registry ended"
         ]

@@ -100,6 +100,15 @@ def test_tiers_count_what_hosts_say_and_nothing_else() -> None:
     assert (by["?"].hosts, by["?"].agents) == (1, 0)  # who is away has no label that anybody knows
 
 
+def test_who_is_away_stays_in_the_tier_that_it_was_in() -> None:
+    before = {"a": cell(row("a", site="vpc"))}
+    gone = away("a", "lost")
+    (shown,) = picture.cells([], [gone], {}, key="tier", now=NOW, before=before).values()
+    assert (shown.tier, shown.site, shown.shade) == ("db", "vpc", "lost")
+    (unknown,) = picture.cells([], [gone], {}, key="tier", now=NOW).values()
+    assert (unknown.tier, unknown.site) == ("?", NO_SITE)
+
+
 def test_the_label_that_most_hosts_have_tells_tiers_apart() -> None:
     rows = [row("a", labels={"tier": "db", "az": "1"}), row("b", labels={"tier": "web"})]
     assert picture.key_of(rows) == "tier"
