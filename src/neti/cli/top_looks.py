@@ -10,13 +10,11 @@ from dataclasses import replace
 from typing import Final
 
 from neti.cli.common import nothing_collected
-from neti.cli.fleet_asked import for_operators
 from neti.cli.top_view import Known
 from neti.errors import NetiError
 from neti.fleet.picture import EVENTS, Event, Picture, happened
 from neti.fleet.selecting import Choice
 from neti.oneshot.part import part_of
-from neti.oneshot.seen import Seen
 from neti.oneshot.watched import Watched
 from neti.threads import begin
 
@@ -104,7 +102,7 @@ class Looker:
             picture=picture,
             failed=None,
             unsaid=unsaid,
-            note=_note(seen),
+            note=_note(whole.unheard),
             events=events,
             cut=cut,
             since=self._since(whole),
@@ -117,14 +115,8 @@ class Looker:
         return max(self.known.since, whole.at - HOUR)
 
 
-def _note(seen: Seen | None) -> str:
-    """Why hosts look silent of which nobody could hear what they say."""
-    if seen is None:
-        return ""
-    if seen.unanswered is not None:
-        return "By this host's agent, which knows no names, versions and stages: all look silent"
-    words = for_operators(seen.rows(), in_part=True) if seen.in_part else None
-    return f"All look silent: {words.splitlines()[0]}" if words is not None else ""
+def _note(unheard: str) -> str:
+    return f"All look silent: {unheard}" if unheard else ""
 
 
 def _kept(new: Iterable[Event], known: Known, now: float) -> tuple[tuple[Event, ...], bool]:

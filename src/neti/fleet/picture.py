@@ -91,7 +91,8 @@ class Event:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
     """``at``: Unix seconds of what it shows; ``unanswered``: why that is not now; None: it is;
-    ``key``: the label by which tiers are told apart."""
+    ``unheard``: why nobody could hear what hosts say, so that all look silent; empty: they were
+    heard; ``key``: the label by which tiers are told apart."""
 
     at: float
     sites: tuple[str, ...]
@@ -99,6 +100,7 @@ class Picture:
     needs: tuple[Need, ...] = ()
     key: str = ""
     unanswered: str | None = None
+    unheard: str = ""
 
     def shades(self) -> dict[str, dict[str, int]]:
         """By site, how many hosts look like what."""
@@ -310,6 +312,7 @@ def plain(picture: Picture) -> dict[str, Any]:
         "sites": list(picture.sites),
         "key": picture.key,
         "unanswered": picture.unanswered,
+        "unheard": picture.unheard,
         "needs": [asdict(one) for one in picture.needs],
         "tiers": [asdict(one) for one in picture.tiers()],
     }

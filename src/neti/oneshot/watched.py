@@ -141,7 +141,16 @@ class Watched:
             ),
             key=key,
             unanswered=unanswered,
+            unheard=_unheard(found),
         )
+
+
+def _unheard(found: Seen) -> str:
+    if found.unanswered is not None:
+        return "this host's agent knows no names, versions and stages of others"
+    if found.in_part and all(said.stage == "" for said in found.told.values()):
+        return "how hosts are is for operators only: use an operator's certificate in registry_tls"
+    return ""
 
 
 class Documents:

@@ -87,3 +87,15 @@ def test_a_registry_that_goes_away_leaves_the_last_picture_with_a_word(tmp_path:
     answers = False
     with pytest.raises(RegistryUnavailable):
         Watched(settings(tmp_path), registry_of, ask).look()
+
+
+def test_where_nobody_could_hear_what_hosts_say_that_is_said(tmp_path: Path) -> None:
+    server = MemoryServer()
+    watched = Watched(
+        settings(tmp_path), lambda _: nullcontext(MemoryRegistry(server)), lambda *_: []
+    )
+    assert watched.look().unheard == ""
+    told = Told({"a": Document(version="0.1.0")}, frozenset(), in_part=True)
+    watched._documents = lambda *_: told  # type: ignore[assignment]
+    watched._rests_until = 0.0
+    assert "for operators only" in watched.look().unheard

@@ -166,12 +166,12 @@
   /** What the banner says; empty: all is well. */
   L.banner = function () {
     if (L.state === "lost" && !N.store.ready) {
-      return [N.el("p", null, N.el("strong", null, "The dashboard is not reached. "),
+      return [N.el("p", null, N.el("strong", null, "The dashboard cannot be reached. "),
         "Look whether 'neti dashboard' still runs. The page tries again by itself.")];
     }
     if (L.state === "lost") {
       return [
-        N.el("p", null, N.el("strong", null, "The dashboard is not reached since ", N.clock(L.since), ". "),
+        N.el("p", null, N.el("strong", null, "The dashboard has not been reached since ", N.clock(L.since), ". "),
           "What you see is as old as that. The page tries again by itself; if this stays, look ",
           "whether 'neti dashboard' still runs. Hosts do not need it."),
       ];
@@ -182,9 +182,12 @@
     if (N.store.ready && N.store.unanswered !== null) {
       return [
         N.el("p", null, N.el("strong", null, "The registry does not answer. "),
-          "What you see is old: of ", N.time(N.store.at), ". Traffic goes on without the registry. ",
+          "What you see is old, as of ", N.time(N.store.at), ". Traffic goes on without the registry. ",
           "Do not restart agents. It says: ", N.bdi(N.store.unanswered)),
       ];
+    }
+    if (N.store.ready && N.store.unheard !== "") {
+      return [N.el("p", null, N.el("strong", null, "All hosts look silent: "), N.bdi(N.store.unheard), ".")];
     }
     return [];
   };
