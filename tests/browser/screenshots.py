@@ -24,10 +24,10 @@ def take(page: Page, there: Running, into: Path) -> list[Path]:
         page.size(1280, height)
         page.scheme("dark" if scheme == "dark" else "light")
         page.open(there.link)
-        page.says("What needs you now")
+        page.says("What needs attention now")
         page.run("location.hash = arguments[0]", f"#/{view}")
         page.until(lambda: page.run("return document.querySelector('#view h1') !== null"))
-        page.says("db-0" if view else "What needs you now")
+        page.says("db-0" if view else "What needs attention now")
         path = into / name
         path.write_bytes(page.picture())
         made.append(path)
@@ -37,7 +37,7 @@ def take(page: Page, there: Running, into: Path) -> list[Path]:
 def main() -> None:
     with running("400", "127.0.0.1:0", "plain") as there, browser() as page:
         page.open(there.link)
-        page.says("enforced (was")  # something has happened that it can show
+        page.says("is enforced (was")  # something has happened that it can show
         for path in take(page, there, IMAGES):
             print(path.relative_to(Path.cwd()))
 

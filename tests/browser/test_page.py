@@ -41,7 +41,7 @@ def test_one_look_says_how_far_it_is_and_what_needs_somebody(page: Page, there: 
     hosts = [dict(zip(shown["columns"], one, strict=True)) for one in shown["hosts"]]
     enforced = sum(host["shade"] == "enforced" for host in hosts)
     page.open(there.link)
-    page.says("What needs you now", "Last hour", "Site ec2", "Site vpc")
+    page.says("What needs attention now", "Last hour", "Site ec2", "Site vpc")
     page.says(f"{enforced} of {len(hosts)} enforced")
     for need in shown["needs"]:
         assert need["what"] in page.text()
@@ -52,10 +52,10 @@ def test_one_look_says_how_far_it_is_and_what_needs_somebody(page: Page, there: 
 
 def test_the_token_leaves_the_address_bar_and_a_reload_goes_on(page: Page, there: Running) -> None:
     page.open(there.link)
-    page.says("What needs you now")
+    page.says("What needs attention now")
     assert there.token not in page.driver.current_url
     page.driver.refresh()
-    page.says("What needs you now")
+    page.says("What needs attention now")
     assert not [one for one in page.asked() if there.token in one]
 
 
@@ -71,7 +71,7 @@ def test_without_a_token_it_says_what_to_do(page: Page, there: Running) -> None:
 def test_what_hosts_say_is_text_and_nothing_else(page: Page, there: Running) -> None:
     scripts = "return document.querySelectorAll('script, img, iframe, style').length"
     page.open(there.link)
-    page.says("What needs you now")
+    page.says("What needs attention now")
     before = page.run(scripts)
     for name in ("hosts", "breaks", "host/db-0", ""):
         page.run("location.hash = arguments[0]", f"#/{name}")
@@ -88,14 +88,14 @@ def test_what_hosts_say_is_text_and_nothing_else(page: Page, there: Running) -> 
 def test_axe_finds_nothing_serious(page: Page, there: Running, name: str, scheme: str) -> None:
     page.scheme("dark" if scheme == "dark" else "light")
     view(page, there, name)
-    page.says("db-0" if name else "What needs you now")
+    page.says("db-0" if name else "What needs attention now")
     assert page.faults() == []
 
 
 def test_dark_is_dark_and_light_is_light(page: Page, there: Running) -> None:
     said = "return getComputedStyle(document.body).backgroundColor"
     page.open(there.link)
-    page.says("What needs you now")
+    page.says("What needs attention now")
     found = {}
     for scheme in ("dark", "light"):
         page.scheme(scheme)
@@ -111,14 +111,14 @@ def test_dark_is_dark_and_light_is_light(page: Page, there: Running) -> None:
 def test_a_phone_shows_it_without_scrolling_sideways(page: Page, there: Running, name: str) -> None:
     page.size(420, 800)
     view(page, there, name)
-    page.says("db-0" if name else "What needs you now")
+    page.says("db-0" if name else "What needs attention now")
     wide = "return document.documentElement.scrollWidth"
     assert page.run(wide) <= 420
 
 
 def test_by_keyboard_alone(page: Page, there: Running) -> None:
     page.open(there.link)
-    page.says("What needs you now")
+    page.says("What needs attention now")
     page.press(Keys.TAB)
     assert "Skip" in page.run("return document.activeElement.textContent")
     page.press("/")
@@ -135,15 +135,15 @@ def test_by_keyboard_alone(page: Page, there: Running) -> None:
 def test_what_happens_is_shown_without_a_reload(page: Page) -> None:
     with running("60", "127.0.0.1:0", "plain") as there:
         page.open(there.link)
-        page.says("What needs you now")
+        page.says("What needs attention now")
         page.run("window.neverReloaded = true")
-        page.says("enforced (was")
+        page.says("is enforced (was")
         assert page.run("return window.neverReloaded") is True
 
 
 def test_a_registry_that_goes_away_is_said_and_so_is_its_return(page: Page, there: Running) -> None:
     page.open(there.link)
-    page.says("What needs you now")
+    page.says("What needs attention now")
     assert page.run(BANNER) == ""
     there.process.send_signal(signal.SIGUSR1)
     page.until(lambda: "no server of the registry answers" in page.run(BANNER))
@@ -155,13 +155,13 @@ def test_a_registry_that_goes_away_is_said_and_so_is_its_return(page: Page, ther
 def test_a_dashboard_that_ends_is_said(page: Page) -> None:
     with running("60", "127.0.0.1:0", "still") as there:
         page.open(there.link)
-        page.says("What needs you now")
+        page.says("What needs attention now")
         there.process.terminate()
         there.process.wait(10)
         page.until(
             lambda: "since" in page.run("return document.querySelector('#banner').innerText")
         )
-    page.says("What needs you now")  # and what was seen stays
+    page.says("What needs attention now")  # and what was seen stays
 
 
 def test_the_pictures_of_the_docs_can_be_taken_anew(

@@ -10,6 +10,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -29,7 +30,7 @@ os.dup2(int(sys.argv[1]), 3)
 os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()))
 os.execvp(sys.argv[2], sys.argv[2:])
 """
-_LAST: Final = "From another machine"
+_PATIENCE: Final = 60.0  # seconds
 
 
 def start(plan: LabPlan, state: LabState) -> str:
@@ -37,39 +38,29 @@ def start(plan: LabPlan, state: LabState) -> str:
     host = plan.site("vpc").hosts[0] if plan.site("vpc").hosts else plan.hosts[0]
     words = agents.neti_command("dashboard", "--config", str(_configuration(plan, state)))
     inside = namespaces.command_inside(plan.namespace(host.name), words)
-    with socket.create_server(("127.0.0.1", 0)) as listening:
+    # It ends when nobody can read any more what it says, so that goes into a file.
+    state.dashboard_link.touch(mode=0o600)
+    said = state.dashboard_link.open("w")
+    with said, _log(state) as log, socket.create_server(("127.0.0.1", 0)) as listening:
         child = subprocess.Popen(
             [sys.executable, "-c", _HAND_OVER, str(listening.fileno()), *inside],
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=_log(state),
+            stdout=said,
+            stderr=log,
             cwd="/",
-            text=True,
             start_new_session=True,
             pass_fds=(listening.fileno(),),
         )
     found = processes.find(child.pid)
+    child.returncode = 0  # its end is looked up in /proc; no warning that nobody waited for it
     if found is not None:
         processes.remember(found, state.record(NAME))
-    child.returncode = 0  # its end is looked up in /proc; no warning that nobody waited for it
-    assert child.stdout is not None
-    with child.stdout:
-        link = _link(child.stdout)
-    if not link:
-        raise LabError(f"the dashboard does not start: {processes.last_line(state.log(NAME))}")
-    state.dashboard_link.touch(mode=0o600)
-    state.dashboard_link.write_text(f"{link}\n")
-    return link
-
-
-def _link(lines: IO[str]) -> str:
-    """To the end of what it says: a pipe that is closed before would end it."""
-    link = ""
-    for line in lines:
-        link = line.strip() if "#token=" in line else link
-        if line.startswith(_LAST):
-            break
-    return link
+    ends = time.monotonic() + _PATIENCE
+    while found is not None and found.alive and time.monotonic() < ends:
+        if link := state.dashboard():
+            return link
+        time.sleep(0.05)
+    raise LabError(f"the dashboard does not start: {processes.last_line(state.log(NAME))}")
 
 
 def _log(state: LabState) -> IO[Any]:

@@ -57,7 +57,7 @@ class LabState:
 
     @property
     def dashboard_link(self) -> Path:
-        """Has a token in it."""
+        """What it says: a link with a token in it."""
         return self.folder / "dashboard"
 
     def dashboard(self) -> str | None:
@@ -65,9 +65,10 @@ class LabState:
         if self.process("dashboard") is None:
             return None
         try:
-            return self.dashboard_link.read_text().strip()
+            lines = self.dashboard_link.read_text().splitlines()
         except OSError:
             return None
+        return next((line.strip() for line in lines if "#token=" in line), None)
 
     def host_folder(self, host: str) -> Path:
         return self.folder / "hosts" / host

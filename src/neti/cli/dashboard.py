@@ -1,6 +1,7 @@
 """``neti dashboard``: the whole fleet in a browser."""
 
 import importlib.util
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ import click
 
 from neti import __version__
 from neti.cli.asking import ask
-from neti.cli.common import config_option, registry_of, settings_in_force
+from neti.cli.common import ONLY_AS_THE_AGENT_KNEW, config_option, registry_of, settings_in_force
 from neti.cli.fleet_asked import key_asked
 from neti.cli.output import explain, say
 from neti.errors import NetiError
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from neti.dashboard.serve import Socket, Where
 
 _LISTEN = "127.0.0.1:8642"
+# Where another user has this port, ssh would warn and go on.
+_SAFELY = "-o ExitOnForwardFailure=yes"
 
 
 @click.command()
@@ -82,7 +85,7 @@ def dashboard(
       neti dashboard
       neti dashboard --by tier
       neti dashboard --export fleet.html
-      ssh -L 8642:127.0.0.1:8642 db-1 sudo neti dashboard
+      ssh -t -L 127.0.0.1:8642:127.0.0.1:8642 db-1 sudo neti dashboard
     """
     if importlib.util.find_spec("starlette") is None or importlib.util.find_spec("uvicorn") is None:
         raise NetiError(
@@ -114,9 +117,13 @@ def _export(settings: Settings, key: str, path: Path) -> None:
         export.write(path, text)
     except OSError as error:
         raise NetiError(f"{path}: cannot be written: {why(error)}") from error
-    if shown.unanswered is not None:
-        explain(f"{shown.unanswered}\nso the page shows what this host's agent knew last")
     say(f"written: {path}, {counted(len(shown.cells), 'host')}, for its owner alone")
+    if shown.unanswered is not None:
+        explain(
+            f"{shown.unanswered}\nso it shows only who was a member when this host's agent knew it "
+            "last, and not how hosts are"
+        )
+        sys.exit(ONLY_AS_THE_AGENT_KNEW)
 
 
 def _serve(
@@ -162,5 +169,7 @@ def _lines(link: str, local: bool) -> Iterator[str]:
     yield f"  {link}"
     yield ""
     if local:
-        port = link.split("/#", maxsplit=1)[0].rpartition(":")[2]
-        yield f"From another machine: ssh -L {port}:127.0.0.1:{port} THIS-HOST, then the same link."
+        name, _, port = link.partition("//")[2].partition("/#")[0].rpartition(":")
+        at = f"127.0.0.1:{port}"
+        yield f"From another machine, then the same link: ssh -t {_SAFELY} -L {at}:{at} THIS-HOST"
+        yield f"A browser that does not find {name} takes 127.0.0.1 in its place."

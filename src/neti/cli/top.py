@@ -143,8 +143,10 @@ class _Words(io.TextIOBase):
     def __init__(self) -> None:
         self.lines: dict[str, None] = {}
 
-    def write(self, text: str) -> int:
-        for line in text.splitlines():
+    def write(self, text: str | bytes) -> int:
+        """click writes bytes where it can."""
+        said = text.decode(errors="replace") if isinstance(text, bytes) else text
+        for line in said.splitlines():
             if line.strip() and len(self.lines) < _MOST_WORDS:
                 self.lines[line] = None
         return len(text)

@@ -223,7 +223,7 @@ def _titles(known: Known, shown: Shown, view: View, picture: Picture) -> dict[Pa
     of_events = f"{events} of {len(known.events)}" if view.filter else f"{events}"
     since = f", since {_clock(known.since)}" if known.since is not None else ""
     return {
-        "needs": f" What needs you now {len(shown.needs)} ",
+        "needs": f" What needs attention {len(shown.needs)} ",
         "hosts": f" Hosts {of_hosts} ",
         "events": f" Last hour {of_events}{'+' if known.cut else ''}{since} ",
     }
@@ -245,7 +245,7 @@ def _needs(shown: Shown, at: int, width: int, height: int) -> tuple[list[Line], 
     """Two lines each: what it is, and the first command."""
     room = max(1, height // 2)
     if not shown.needs:
-        return [line("Nothing needs anybody now.")], room
+        return [line("Nothing needs attention.")], room
     lines: list[Line] = []
     for number in _seen(len(shown.needs), at, room):
         lines += _one_need(shown.needs[number], number == at, width)

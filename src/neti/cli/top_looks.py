@@ -12,7 +12,7 @@ from typing import Final
 from neti.cli.common import nothing_collected
 from neti.cli.top_view import Known
 from neti.errors import NetiError
-from neti.fleet.picture import EVENTS, Event, Picture, happened
+from neti.fleet.picture import EVENTS, Event, Picture, fair, happened
 from neti.fleet.selecting import Choice
 from neti.oneshot.part import part_of
 from neti.oneshot.watched import Watched
@@ -121,8 +121,9 @@ def _note(unheard: str) -> str:
 
 def _kept(new: Iterable[Event], known: Known, now: float) -> tuple[tuple[Event, ...], bool]:
     """The newest first, of one moment the gravest; and whether any of the hour was left out."""
-    latest = sorted(new, key=lambda one: (-one.level, one.id))
-    every = (*latest, *(one for one in known.events if one.at > now - HOUR))
+    held = [one for one in known.events if one.at > now - HOUR]
+    latest = sorted(fair(held, new), key=lambda one: (-one.level, one.id))
+    every = (*latest, *held)
     # Until what was left out would be older than an hour, the list is not whole.
     cut = len(every) > EVENTS or (known.cut and len(every) == EVENTS)
     return every[:EVENTS], cut

@@ -33,7 +33,7 @@ from neti.words import and_more, counted
 
 _THERE: Final = "there: "
 _KEYS: Final = (
-    ("Tab", "the next list: what needs you now, hosts, last hour"),
+    ("Tab", "the next list: what needs attention, hosts, last hour"),
     ("arrows, j k", "up and down; also PageUp, PageDown, Home, End"),
     ("Enter", "open what is selected"),
     ("Esc", "back; from the lists: end the filter"),
@@ -189,14 +189,14 @@ def _facts(cell: Cell, now: float) -> Iterator[tuple[str, str]]:
         calls = f"calls {counted(cell.left, 'member')} by real addresses"
         yield "Leftovers", calls if cell.left else "none: it calls nobody by a real address"
     else:
-        yield "Leftovers", "it does not say"
+        yield "Leftovers", "not reported"
     if cell.hurts:
         yield "Enforcing", f"would shut {counted(cell.hurts, 'port')} in use"
 
 
 def _said(cell: Cell, now: float) -> str:
     if cell.written is None:
-        return "it does not say when"
+        return "not reported when"
     age = now - cell.written
     # Its clock may differ from this machine's.
     return f"{lasting(age)} ago" if age >= 0 else f"its clock is {lasting(-age)} ahead"

@@ -207,7 +207,7 @@ def _cells(
 
 def _value(value: str, key: str) -> str:
     if value in ("?", _REST):
-        return "(not said)" if value == "?" else value
+        return "(not reported)" if value == "?" else value
     if not value:
         return "(none)" if key else "(no labels)"
     return bare(value)
@@ -222,7 +222,9 @@ def _joined(those: Sequence[Tier]) -> Tier:
         value=_REST,
         hosts=sum(one.hosts for one in those),
         agents=sum(one.agents for one in those),
+        verified=sum(one.verified for one in those),
         reach=sum(one.reach for one in those),
+        told=sum(one.told for one in those),
         clean=sum(one.clean for one in those),
         enforced=sum(one.enforced for one in those),
         sites=sites_of,

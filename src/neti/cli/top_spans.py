@@ -81,6 +81,16 @@ _AS_ASCII: Final = str.maketrans(
 _BARE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]*", re.ASCII)
 
 
+# No column, or two, by the C library, whatever Unicode's tables say: Hangul's vowels and finals,
+# numbers in circles on squares, hexagrams.
+_ODD: Final = (
+    ("\u1160", "\u11ff"),
+    ("\ud7b0", "\ud7ff"),
+    ("\u3248", "\u324f"),
+    ("\u4dc0", "\u4dff"),
+)
+
+
 def safe(text: object) -> str:
     """One line, of which each letter takes one column on every terminal. What does not is shown as
     its number, ``\\u…``."""
@@ -95,7 +105,8 @@ def _narrow(letter: str) -> str:
         return letter
     marks = unicodedata.category(letter)[0] in "MCZ"
     wide = unicodedata.east_asian_width(letter) in "WF"
-    return json.dumps(letter)[1:-1] if marks or wide else letter
+    odd = any(first <= letter <= last for first, last in _ODD)
+    return json.dumps(letter)[1:-1] if marks or wide or odd else letter
 
 
 def bare(value: str) -> str:

@@ -131,7 +131,7 @@ def _encoded(value: Any) -> bytes:
 async def _changes(board: Board, since: int, request: Request) -> AsyncIterator[str]:
     """As server-sent events (WHATWG HTML, 9.2); a comment where nothing happens, so that who hears
     nothing at all knows that this server is gone."""
-    while not await request.is_disconnected():
+    while not board.ended and not await request.is_disconnected():
         told = await board.after(since, _BEAT)
         since = board.revision if told else since
         yield "".join(f"data: {one}\n\n" for one in told) or ": nothing new\n\n"

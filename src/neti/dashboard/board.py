@@ -13,7 +13,17 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from neti.fleet import picture
-from neti.fleet.picture import COLUMNS, EVENTS, LEVELS, SHADES, Event, Picture, happened, values
+from neti.fleet.picture import (
+    COLUMNS,
+    EVENTS,
+    LEVELS,
+    SHADES,
+    Event,
+    Picture,
+    fair,
+    happened,
+    values,
+)
 
 HOUR: Final = 3600.0
 _DAY: Final = 86_400.0
@@ -36,6 +46,16 @@ class Board:
         self._samples: deque[list[Any]] = deque(maxlen=_SAMPLES)
         self._changes: deque[tuple[int, str]] = deque(maxlen=_CHANGES)
         self._moved = asyncio.Condition()
+        self.ended = False
+
+    def end(self) -> None:
+        """Nobody waits any more."""
+        self.ended = True
+        self._waking = asyncio.ensure_future(self._wake())
+
+    async def _wake(self) -> None:
+        async with self._moved:
+            self._moved.notify_all()
 
     # --- what is seen ---
 
@@ -45,8 +65,9 @@ class Board:
         self.began = self.began if self.began is not None else now.at
         new = list(happened(before, now)) if before is not None else []
         for event in new:
-            self._events.append(event)
             self._of_one.setdefault(event.id, deque(maxlen=_OF_ONE)).append(event)
+        new = fair(self._events, new)
+        self._events.extend(new)
         for gone in [i for i in self._of_one if i not in now.cells]:
             if self._of_one[gone][-1].at < now.at - _DAY:
                 del self._of_one[gone]
@@ -55,8 +76,7 @@ class Board:
             return
         self.revision += 1
         self._changes.append((self.revision, _text(self._change(before, now, new))))
-        async with self._moved:
-            self._moved.notify_all()
+        await self._wake()
 
     def _sample(self, now: Picture) -> None:
         last = self._samples[-1][0] if self._samples else 0.0
@@ -96,7 +116,7 @@ class Board:
         if revision == self.revision:
             try:
                 async with asyncio.timeout(within), self._moved:
-                    await self._moved.wait_for(lambda: self.revision != revision)
+                    await self._moved.wait_for(lambda: self.ended or self.revision != revision)
             except TimeoutError:
                 return []
         first = self._changes[0][0] if self._changes else self.revision + 1

@@ -61,6 +61,8 @@ class Door:
         self._names = frozenset(names)
         self._origins = frozenset(f"{scheme}://{name}" for name in names)
         self._data = data
+        # By this a page tells that it is still answered by whom it began with.
+        self._instance = secrets.token_hex(16).encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -69,10 +71,11 @@ class Door:
 
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *_HEADERS]
+                own = [(b"neti-instance", self._instance)] if refused is None and is_data else []
+                message["headers"] = [*message["headers"], *_HEADERS, *own]
             await send(message)
 
-        refused = self._refused(scope)
+        refused, is_data = self._refused(scope), scope["path"].startswith(self._data)
         if refused is not None:
             await refused(scope, receive, answer)
         else:

@@ -9,10 +9,14 @@ Must never do: listen where others can reach it without TLS, or hold rights that
 
 import asyncio
 import contextlib
+import logging
 import os
 import pwd
+import secrets
+import select
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -24,6 +28,7 @@ import uvicorn
 from neti import log
 from neti.dashboard import app
 from neti.dashboard.board import Board
+from neti.dashboard.connections import BACKLOG, Connection
 from neti.dashboard.tls import Certificate
 from neti.dashboard.user import become
 from neti.errors import NetiError
@@ -84,6 +89,12 @@ class Served:
         port = self._socket.getsockname()[1]
         self.scheme = "http" if self._tls is None else "https"
         names = _called(where, port, self.scheme)
+        # Of this start alone: a browser may hold scripts or service workers of whoever had this
+        # port before, and cookies of other ports, by the name that it had then. Every name below
+        # localhost is this machine (RFC 6761, 6.3).
+        if where.local:
+            own = f"{secrets.token_hex(8)}.localhost"
+            names = [own if names[0] == str(where.address) else f"{own}:{port}", *names]
         self.link = f"{self.scheme}://{names[0]}/#token={token}"
         self._app = app.made(
             settings,
@@ -107,6 +118,7 @@ class Served:
             if user is not None:
                 self._look()
                 asyncio.run(_rehearsed())
+                self._watched.close()  # what root opened, such as the file of a registry
                 become(user)
             asyncio.run(self._run(ready))
         finally:
@@ -121,6 +133,9 @@ class Served:
             server_header=False,
             date_header=False,
             lifespan="off",
+            http=Connection,
+            ws="none",
+            backlog=BACKLOG,
             timeout_graceful_shutdown=_GRACE,
             ssl_keyfile=self._tls.key if self._tls else None,
             ssl_certfile=self._tls.cert if self._tls else None,
@@ -130,21 +145,42 @@ class Served:
 
     async def _run(self, ready: Callable[[], None]) -> None:
         server = _Server(self._config)
+        # What they say is said by this process, or comes from whoever asks wrongly.
+        for name in ("uvicorn.error", "asyncio"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+
+        def end() -> None:
+            server.should_exit = True
+            self._board.end()
+
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, lambda: setattr(server, "should_exit", True))
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, end)
         looks = asyncio.create_task(self._follow())
+        hears = asyncio.create_task(self._until_hung_up(end))
         serves = asyncio.create_task(server.serve([self._socket]))
         while not server.started and not serves.done():
             await asyncio.sleep(0.01)
         if server.started:
             ready()
         await asyncio.wait({looks, serves}, return_when=asyncio.FIRST_COMPLETED)
-        server.should_exit = True
+        end()
         await serves
-        looks.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await looks
+        for task in (looks, hears):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def _until_hung_up(self, end: Callable[[], None]) -> None:
+        """By ssh without a terminal Ctrl-C ends only ssh itself. Then nobody reads any more what
+        this process writes, and nobody who has the link is there."""
+        waits = select.poll()
+        waits.register(sys.__stdout__.fileno() if sys.__stdout__ else 1, 0)
+        while True:
+            if any(what & (select.POLLERR | select.POLLHUP) for _, what in waits.poll(0)):
+                end()
+                return
+            await asyncio.sleep(LEAST)
 
     async def _follow(self) -> None:
         while True:

@@ -4,6 +4,7 @@ Must never do: go on as root, or choose a user who cannot do the work.
 """
 
 import contextlib
+import ctypes
 import os
 import pwd
 from collections.abc import Iterable
@@ -12,6 +13,7 @@ from typing import Final
 
 from neti.errors import NetiError
 
+_NO_NEW_PRIVS: Final = 38  # prctl(2), linux/prctl.h
 _SERVICE: Final = "neti"  # the user that deploy/neti.sysusers makes
 
 
@@ -28,17 +30,23 @@ def other_user(needed: Iterable[Path]) -> pwd.struct_passwd | None:
         return found
     names = ", ".join(user.pw_name for user in users) or "nobody but root is there"
     raise NetiError(
-        "the page is not served as root, and no other user may read "
-        f"{', '.join(map(str, files))} (tried: {names})\n→ run it as yourself, with a neti.yml and "
-        "a certificate of your own: --config PATH"
+        "neti dashboard does not go on as root, and no other user may read "
+        f"{', '.join(map(str, files))} (tried: {names})\n→ run it as an ordinary user, with a "
+        "neti.yml and an operator's certificate that this user may read: --config PATH"
     )
 
 
 def become(user: pwd.struct_passwd) -> None:
-    """For good, and for all threads (``setresuid(2)``, by the C library)."""
+    """For good, and for all threads (``setresuid(2)``, by the C library); and no program that it
+    might start gets more (``PR_SET_NO_NEW_PRIVS``)."""
     os.setgroups(os.getgrouplist(user.pw_name, user.pw_gid))
     os.setresgid(user.pw_gid, user.pw_gid, user.pw_gid)
     os.setresuid(user.pw_uid, user.pw_uid, user.pw_uid)
+    ctypes.CDLL(None, use_errno=True).prctl(_NO_NEW_PRIVS, 1, 0, 0, 0)
+    # Root's terminal, to which this user could type otherwise (TIOCSTI, ioctl_tty(2)).
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
 
 
 def _users() -> Iterable[pwd.struct_passwd]:

@@ -86,17 +86,17 @@ _ABSENT: Final = {
     "held": (
         Severity.CRITICAL,
         "{are} held: too many vanished at once, so peers keep them until somebody decides",
-        ("neti fleet --state held", "there: neti release"),
+        ("neti fleet --state held", "neti release --fleet ID"),
     ),
     "lost": (
         Severity.WARNING,
-        "{are} lost: the registry hears nothing from the agent, and peers let go of it in time",
+        "{are} lost: the registry hears nothing from the agent, and after a while peers drop it",
         ("neti fleet --state lost", "there: systemctl status neti"),
     ),
     "missing": (
         Severity.WARNING,
-        "{are} missing: there is a lease, and no registration",
-        ("neti fleet --state missing", "neti retire ID"),
+        "{are} missing: gone without a word, so the agent or the machine has stopped",
+        ("there: systemctl status neti", "neti fleet --state missing"),
     ),
     "not believed": (
         Severity.CRITICAL,
@@ -112,15 +112,16 @@ _IN_STAGES: Final = {
     ),
     "relaxed": (
         Severity.WARNING,
-        "{are} relaxed: in shadow, though the configuration asks for more, or for a time",
+        "{are} relaxed: back in shadow by an operator's word",
         ("there: neti enforce",),
     ),
     "trial": (
         Severity.NOTE,
-        "{are} on trial: it ends by itself, in the stage before, unless somebody confirms it",
-        ("there: neti confirm",),
+        "{are} on trial: a trial that nobody confirms ends, and the host goes back to what it was",
+        ("there: neti status", "there: neti confirm"),
     ),
 }
+_SAID_ABOVE: Final = ("down_open",)
 _Kinds = Mapping[str, tuple[Severity, str, tuple[str, ...]]]
 
 
@@ -128,8 +129,16 @@ def _absent(away: Iterable[Row]) -> Iterator[Need]:
     return _by(_ABSENT, ((row["state"], row["id"]) for row in away))
 
 
-def _stages(rows: Iterable[Row]) -> Iterator[Need]:
-    return _by(_IN_STAGES, ((shown_stage(row), row["id"]) for row in rows))
+def _stages(rows: Collection[Row]) -> Iterator[Need]:
+    yield from _by(_IN_STAGES, ((shown_stage(row), row["id"]) for row in rows))
+    code = "down_open"
+    yield from _need(
+        code,
+        Severity.CRITICAL,
+        (row["id"] for row in rows if code in (row.get("problems") or ())),
+        "{are} down, and should be enforced: strangers get in there",
+        "there: neti up",
+    )
 
 
 def _by(kinds: _Kinds, hosts: Iterable[tuple[str, str]]) -> Iterator[Need]:
@@ -156,20 +165,28 @@ def _problems(rows: Iterable[Row]) -> Iterator[Need]:
     for row in rows:
         for code in row.get("problems") or ():
             by.setdefault(code, []).append(row["id"])
+    for code in _SAID_ABOVE:
+        by.pop(code, None)
     for code, hosts in by.items():
-        kind = KINDS.get(code)
-        severity = Severity.WARNING if kind is None else kind.severity
-        meaning = "of a later version" if kind is None else _without_marks(kind.meaning)
-        remedy = "" if kind is None else _without_marks(kind.remedy)
-        yield from _need(
-            code,
-            severity,
-            hosts,
-            f"{code}, on {{hosts}}: {_escaped(meaning)}",
-            f"neti fleet --problem {code}",
-            "there: neti status",
-            remedy=remedy,
-        )
+        if (kind := KINDS.get(code)) is not None:
+            yield from _need(
+                f"problem {code}",
+                kind.severity,
+                hosts,
+                f"{code}, on {{hosts}}: {_escaped(_without_marks(kind.meaning))}",
+                f"neti fleet --problem {code}",
+                "there: neti status",
+                remedy=_remedy(kind.remedy),
+            )
+    # A host may say any code: together they are one, and none is taken for what Neti itself says.
+    unknown = sorted(by.keys() - KINDS.keys())
+    yield from _need(
+        "unknown_problems",
+        Severity.WARNING,
+        {host_id for code in unknown for host_id in by[code]},
+        f"{_escaped(some(unknown, 3))}, on {{hosts}}: problems that this version does not know",
+        "there: neti status",
+    )
     unread = [row["id"] for row in rows if row.get("config_unread") is not None]
     yield from _need(
         "unread",
@@ -237,6 +254,22 @@ def _before_the_move(rows: Collection[Row], told: Mapping[str, Document]) -> Ite
 def _ports(row: Row) -> int:
     hurts = row.get("hurts")
     return hurts["ports"] if hurts is not None else 0
+
+
+def unknown(why: str) -> Need:
+    """Where nobody could hear what hosts say, or the registry does not answer: that nothing is
+    named is no good news then."""
+    return Need(
+        code="unknown",
+        severity=Severity.WARNING,
+        what=f"nobody knows what needs attention: {why}",
+        then=("neti registry check",),
+    )
+
+
+def _remedy(text: str) -> str:
+    """The message itself is in no report."""
+    return _without_marks(text).replace("The message", "The message in 'neti status' there")
 
 
 def _without_marks(text: str) -> str:

@@ -3,6 +3,7 @@
 Must never do: show as well what nobody has said, or tell of a change that it has not seen.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
@@ -29,9 +30,15 @@ _STAGES: Final[Mapping[str, Shade]] = {
     "relaxed": "relaxed",
     "down": "down",
 }
+_IN_WORDS: Final[Mapping[str, str]] = {
+    **{shade: shade for shade in SHADES},
+    "trial": "on trial",
+    "shadow": "in shadow",
+}
 NO_SITE: Final = "?"  # of a host that is away, and of which nobody knows where it was
 _USUAL: Final = ("tier", "role")
 EVENTS: Final = 500  # so many are kept
+_OF_ONE: Final = 20  # of these, of one host
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,13 +71,16 @@ class Cell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tier:
-    """``agents``: of its ``hosts``, how many are registered; ``reach``: reached every member that
-    they tried; ``clean``: call nobody by a real address; ``sites``: how many are in each."""
+    """``agents``: of its ``hosts``, how many are registered; ``reach``: of the ``verified`` ones,
+    how many reached every member that they tried; ``clean``: of those who have ``told`` of it, how
+    many call nobody by a real address; ``sites``: how many are in each."""
 
     value: str
     hosts: int
     agents: int
+    verified: int
     reach: int
+    told: int
     clean: int
     enforced: int
     sites: Mapping[str, int]
@@ -128,7 +138,9 @@ def _tier(value: str, cells: Sequence[Cell]) -> Tier:
         value=value,
         hosts=len(cells),
         agents=len(there),
+        verified=sum(1 for one in heard if one.tried),
         reach=sum(1 for one in heard if one.tried and one.reached == one.tried),
+        told=sum(1 for one in heard if one.left is not None),
         clean=sum(1 for one in heard if one.left == 0),
         enforced=sum(1 for one in heard if one.shade == "enforced"),
         sites=dict(sorted(sites.items())),
@@ -136,14 +148,13 @@ def _tier(value: str, cells: Sequence[Cell]) -> Tier:
 
 
 def key_of(rows: Iterable[Row]) -> str:
-    """The label that tells tiers apart where nobody says which: ``tier`` or ``role`` where hosts
-    have it, or else the one that most have, of those the first by name; empty: no host has any."""
+    """The label that tells tiers apart where nobody says which: the one that most hosts have; of
+    several ``tier`` or ``role``, or else the first by name. Empty: no host has any."""
     count: dict[str, int] = {}
     for row in rows:
         for key in row.get("labels") or ():
             count[key] = count.get(key, 0) + 1
-    usual = next((key for key in _USUAL if key in count), None)
-    return usual or min(count, key=lambda key: (-count[key], key), default="")
+    return min(count, key=lambda key: (-count[key], key not in _USUAL, key), default="")
 
 
 def cells(
@@ -221,13 +232,14 @@ def _level(row: Row, problems: Iterable[str], now: float) -> int:
     """That of the worst of its problems. A code of a later version counts as a warning."""
     worst = max((_rank(code) for code in problems), default=0)
     if row["state"] in _SAD:
-        worst = max(worst, _WARNING)
+        worst = max(worst, _CRITICAL if row["state"] in _DECIDE else _WARNING)
     if off_by(row, now) is not None or shown_stage(row) == "down":
         worst = max(worst, _WARNING)
     return worst
 
 
 _WARNING: Final = Severity.WARNING.rank + 1
+_CRITICAL: Final = Severity.CRITICAL.rank + 1
 
 
 def _rank(code: str) -> int:
@@ -252,6 +264,19 @@ def happened(before: Picture, after: Picture) -> Iterator[Event]:
             yield _event(former, after.at, "is gone, and its lease is released")
 
 
+def fair(held: Iterable[Event], new: Iterable[Event]) -> list[Event]:
+    """Of the ``new`` ones those that belong among ``held``, which are everybody's: no host alone
+    pushes out what happened to others."""
+    had, kept = Counter(one.id for one in held), list[Event]()
+    for event in new:
+        had[event.id] += 1
+        if had[event.id] <= _OF_ONE:
+            kept.append(event)
+        elif had[event.id] == _OF_ONE + 1:
+            kept.append(replace(event, what="has more events than are listed here"))
+    return kept
+
+
 def _of_one(before: Cell | None, after: Cell, at: float) -> Iterator[Event]:
     if before is None:
         what = "joined" if after.state == "registered" else f"is known: {after.state}"
@@ -262,24 +287,25 @@ def _of_one(before: Cell | None, after: Cell, at: float) -> Iterator[Event]:
         return
     if before.shade != after.shade:
         worse = after.shade in ("down", "relaxed", "silent")
-        what = f"{after.shade} (was {before.shade})"
+        what = f"is {_IN_WORDS[after.shade]} (was {_IN_WORDS[before.shade]})"
         yield _event(after, at, what, _WARNING if worse else 0)
     if before.site != after.site:
         yield _event(after, at, f"is in {after.site} now (was in {before.site})")
     for code in sorted({*after.problems} - {*before.problems}):
         yield _event(after, at, f"has a problem: {code}", _rank(code))
     for code in sorted({*before.problems} - {*after.problems}):
-        yield _event(after, at, f"has a problem no more: {code}")
+        yield _event(after, at, f"problem solved: {code}")
 
 
 # Where no agent can be asked, a host that is lost is only known to be missing.
+_DECIDE: Final = frozenset({"held", "not believed"})  # only an operator ends it
 _SAD: Final = frozenset({"lost", "held", "not believed", "missing"})
 
 
 def _became(cell: Cell) -> str:
     match cell.state:
         case "registered":
-            return f"is back: {cell.shade}"
+            return f"is back: {_IN_WORDS[cell.shade]}"
         case "left":
             return "left the fleet"
         case "lost":

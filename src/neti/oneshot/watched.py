@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from neti.errors import RegistryUnavailable
 from neti.fleet import picture
-from neti.fleet.needs import needs
+from neti.fleet.needs import needs, unknown
 from neti.fleet.picture import Picture
 from neti.model.settings import Settings
 from neti.oneshot.documents import Told, told_by
@@ -28,6 +28,7 @@ from neti.registry import OperatorRegistry, SettingName
 
 # So many documents are read again in each turn: about a tenth of a second's work.
 _SHARE: Final = 1600
+_UNKNOWN: Final = "unknown"
 _REST: Final = 2.0  # times as long as a turn took
 _SETTINGS: Final[tuple[SettingName, ...]] = ("strict", "drained", "names")
 _JUDGED_EVERY: Final = 30.0  # seconds: leases of hosts that are away change without an entry
@@ -112,7 +113,9 @@ class Watched:
     def _without(self, away: RegistryUnavailable) -> Picture:
         """What was seen last is more than what an agent knows."""
         if self._last is not None:
-            self._last = replace(self._last, unanswered=str(away))
+            known = (one for one in self._last.needs if one.code != _UNKNOWN)
+            since = "the registry does not answer, and what follows is as old as the picture"
+            self._last = replace(self._last, unanswered=str(away), needs=(unknown(since), *known))
             return self._last
         found = instead_of(self._settings, away, self._ask)
         self.seen = found
@@ -124,24 +127,26 @@ class Watched:
         before = self._last.cells if self._last is not None else {}
         cells = picture.cells(rows, found.away, found.told, key=key, now=now, before=before)
         same = {i: held for i, one in cells.items() if (held := before.get(i)) == one}
+        unheard = _unheard(found)
         there = {cell.site for cell in cells.values()}
         return Picture(
             at=now - (found.stale_seconds or 0.0),
             sites=(*sorted(self._settings.sites), *sorted(there - self._settings.sites.keys())),
             cells={**cells, **same},
-            needs=tuple(
-                needs(
+            needs=(
+                *([unknown(unheard)] if unheard else []),
+                *needs(
                     rows,
                     found.away,
                     found.told,
                     now=now,
                     not_own=found.not_own,
                     skipped=found.skipped_count,
-                )
+                ),
             ),
             key=key,
             unanswered=unanswered,
-            unheard=_unheard(found),
+            unheard=unheard,
         )
 
 

@@ -94,7 +94,7 @@ def test_all_of_it_is_on_one_screen(width: int, height: int) -> None:
     for word in (
         *("4 hosts, 3 registered", "22:13:20 UTC, 0 s ago", "e enforced 2", "L lost 1"),
         *("ec2 2 hosts: 1 warning", "vpc 2", ": 1 critical, 1 warning"[: width // 5]),
-        *("NO LEFTOVERS", "web", "What needs you now 2", "on web-2: neti up"),
+        *("NO LEFTOVERS", "web", "What needs attention 2", "on web-2: neti up"),
     ):
         assert word in shown
     assert ("is lost" in shown) == (height == 60)  # there is room for two lists
@@ -146,7 +146,7 @@ def test_a_tier_for_the_rest_where_there_are_too_many() -> None:
     odd = known(cell("a", tier=""), cell("b", tier="?"), cell("c", tier="db  9  9"))
     shown = screen(odd)
     assert "(none)" in shown
-    assert "(not said)" in shown
+    assert "(not reported)" in shown
     assert '"db  9  9"' in shown
     assert "(no labels)" in screen(known(cell("a", tier=""), key=""))
 
@@ -158,7 +158,7 @@ def test_before_the_first_look_and_while_there_is_no_registry() -> None:
     old = replace(FEW, picture=replace(FEW.picture, unanswered="no server"))  # type: ignore[type-var]
     shown = screen(old, now=AT + 180)
     assert "NO ANSWER since 22:13:20 UTC, so all of this is 3 min old: no server" in shown
-    assert "What needs you now 2" in shown
+    assert "What needs attention 2" in shown
     assert "NO ANSWER" in screen(old, after(FEW, "enter"), now=AT + 180)
 
 
@@ -215,7 +215,7 @@ def test_a_need_leads_to_its_hosts() -> None:
         assert word in shown
     back = after(FEW, "enter", "esc", "esc", view=view)
     assert back == View()
-    assert "What needs you now" in screen(FEW, back)
+    assert "What needs attention" in screen(FEW, back)
 
 
 def test_moving_follows_what_is_selected_and_stays_at_the_top() -> None:

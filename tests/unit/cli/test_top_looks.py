@@ -78,7 +78,7 @@ def test_what_happened_while_the_registry_was_away_is_told_when_it_is_back() -> 
         picture(0, cell("a"), unanswered="no"),
         picture(90, cell("a", shade="down")),
     )
-    assert [one.what for one in made.events] == ["down (was enforced)"]
+    assert [one.what for one in made.events] == ["is down (was enforced)"]
 
 
 def test_an_error_leaves_the_last_picture() -> None:

@@ -77,7 +77,7 @@ def test_keys_lead_to_each_host_and_back(fleet: Fleet, top: Terminal) -> None:
     top.press("\r")
     top.shows("neti ready db-2", "private 10.1.0.2", "tier=db")
     top.press("\x1b")
-    top.shows("What needs you now")
+    top.shows("What needs attention")
     top.press("\x1b\t")
     top.shows("Last hour 0", "Nothing has happened")
     fleet.vanish("db-1")

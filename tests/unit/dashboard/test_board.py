@@ -55,7 +55,7 @@ def test_who_waits_is_woken() -> None:
         await asyncio.sleep(0)
         await board.show(at(1, cell(row("a", stage="down"))))
         (change,) = await waits
-        assert change["events"][0]["what"] == "down (was enforced)"
+        assert change["events"][0]["what"] == "is down (was enforced)"
 
     asyncio.run(play())
 

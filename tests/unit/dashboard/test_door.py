@@ -1,10 +1,15 @@
 """Who is answered: whoever has the token, by the page itself, and nobody else."""
 
+import re
+import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Final
 
 import pytest
 from tests.support.dashboards import Running, running
+
+from neti.dashboard.connections import MOST
 
 DATA: Final = ("/data/fleet", "/data/breaks", "/data/host?id=db-0", "/data/changes?since=1")
 
@@ -16,7 +21,9 @@ def _there() -> Iterator[Running]:
 
 
 def test_the_link_is_of_this_machine_alone(there: Running) -> None:
-    assert there.link.startswith(f"http://127.0.0.1:{there.port}/#token=")
+    """By a name of this start alone: what a browser holds of the port's former owner is of
+    another one."""
+    assert re.match(rf"http://[0-9a-f]{{16}}\.localhost:{there.port}/#token=", there.link)
     assert len(there.token) >= 43  # 256 bits
 
 
@@ -37,8 +44,10 @@ def test_a_host_by_another_name_is_refused(there: Running) -> None:
     for name in ("evil.example", f"evil.example:{there.port}", "127.0.0.1", "127.0.0.1:1", ""):
         assert there.ask("/data/fleet", Host=name).status == 421
         assert there.ask("/", Host=name, token=None).status == 421
-    for name in (f"127.0.0.1:{there.port}", f"LocalHost:{there.port}"):
+    own = there.link.partition("//")[2].partition("/")[0]
+    for name in (own, f"127.0.0.1:{there.port}", f"LocalHost:{there.port}"):
         assert there.ask("/data/fleet", Host=name).status == 200
+    assert there.ask("/data/fleet", Host=f"0{own[1:-1]}").status == 421
 
 
 def test_another_origin_is_refused(there: Running) -> None:
@@ -51,6 +60,14 @@ def test_another_origin_is_refused(there: Running) -> None:
         assert there.ask("/data/fleet", Sec_Fetch_Site=site).status == 403
     # A link in a chat leads to the page, which then has to have the token.
     assert there.ask("/", token=None, Sec_Fetch_Site="cross-site").status == 200
+
+
+def test_each_answer_with_data_says_of_which_process_it_is(there: Running) -> None:
+    said = {there.ask(path).headers.get("neti-instance") for path in DATA[:3]}
+    assert len(said) == 1
+    assert None not in said
+    for path, token in (("/", None), ("/static/main.js", None), ("/data/fleet", "x")):
+        assert "neti-instance" not in there.ask(path, token=token).headers
 
 
 def test_nothing_can_be_changed(there: Running) -> None:
@@ -81,3 +98,25 @@ def test_what_is_asked_wrongly_is_said(there: Running) -> None:
     assert there.ask("/data/changes?since=x").status == 400
     assert there.ask("/data/host?id=nobody").status == 404
     assert there.ask("/data/host").status == 404
+
+
+def test_whoever_opens_many_connections_keeps_nobody_out() -> None:
+    with running("3") as there, ExitStack() as opened:
+        for _ in range(MOST + 50):
+            opened.enter_context(socket.create_connection(("127.0.0.1", there.port), 10))
+        assert there.process.poll() is None
+        opened.close()
+        assert there.ask("/data/fleet").status == 200
+        with ExitStack() as few:
+            for _ in range(MOST // 2):
+                few.enter_context(socket.create_connection(("127.0.0.1", there.port), 10))
+            assert there.ask("/data/fleet").status == 200
+        there.process.terminate()
+        assert there.process.wait(10) == 0
+
+
+def test_who_asks_nothing_is_let_go_of() -> None:
+    with running("3") as there:
+        with socket.create_connection(("127.0.0.1", there.port), 60) as silent:
+            assert silent.recv(1) == b""  # after ten seconds
+        assert there.ask("/data/fleet").status == 200

@@ -110,6 +110,14 @@ def test_it_ends_when_it_is_told_to_though_a_page_is_open(number: signal.Signals
         assert there.process.wait(10) == 0
 
 
+def test_it_ends_when_nobody_reads_any_more_what_it_says() -> None:
+    """ssh without a terminal, after Ctrl-C."""
+    with running("3") as there:
+        assert there.process.stdout is not None
+        there.process.stdout.close()
+        assert there.process.wait(20) == 0
+
+
 def test_as_root_it_goes_on_as_somebody_who_may_read_what_it_needs() -> None:
     if os.geteuid() != 0:
         assert other_user([Path("/etc/passwd")]) is None

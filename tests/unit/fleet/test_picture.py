@@ -5,7 +5,7 @@ from typing import Any
 
 from neti.fleet import picture
 from neti.fleet.needs import needs
-from neti.fleet.picture import NO_SITE, Cell, Picture
+from neti.fleet.picture import NO_SITE, Cell, Event, Picture
 from neti.registry.detail import Document, Verified
 
 NOW = 1_800_000_000.0
@@ -113,6 +113,26 @@ def test_the_label_that_most_hosts_have_tells_tiers_apart() -> None:
     rows = [row("a", labels={"tier": "db", "az": "1"}), row("b", labels={"tier": "web"})]
     assert picture.key_of(rows) == "tier"
     assert picture.key_of([row("a", labels={})]) == ""
+    alone = [*(row(f"h{number}", labels={"team": "x"}) for number in range(9)), row("a")]
+    assert picture.key_of(alone) == "team"  # one host with a tier decides nothing
+
+
+def test_codes_that_nobody_knows_are_one_need_and_no_other_ones() -> None:
+    odd = row("a", problems=["trial", "hurts", "leftovers", "constructor"])
+    found = {one.code: one for one in needs([odd, row("b", stage="trial")], [], {}, now=NOW)}
+    assert found.keys() == {"unknown_problems", "trial"}
+    assert found["trial"].hosts == ("b",)
+    assert found["unknown_problems"].hosts == ("a",)
+
+
+def test_one_host_does_not_push_the_others_events_out() -> None:
+    noisy = [Event(at=1, id="a", name="a", site="x", what=str(number)) for number in range(100)]
+    other = Event(at=1, id="b", name="b", site="x", what="joined")
+    kept = picture.fair([], [*noisy, other])
+    assert len(kept) == 22
+    assert kept[-1] == other
+    assert "more events" in kept[-2].what
+    assert picture.fair(kept, noisy) == []
 
 
 def test_what_happened_is_told_once_and_in_words() -> None:
@@ -128,7 +148,7 @@ def test_what_happened_is_told_once_and_in_words() -> None:
     assert words(before, after) == [
         "a is lost: its session with the registry ended",
         "c is back: enforced",
-        "d trial (was shadow)",
+        "d is on trial (was in shadow)",
         "d has a problem: disk",
         "e joined, in vpc",
         "b is gone, and its lease is released",
@@ -158,9 +178,9 @@ def test_the_gravest_need_comes_first_and_names_its_hosts() -> None:
     assert [one.severity.rank for one in found] == sorted(
         (one.severity.rank for one in found), reverse=True
     )
-    assert {"held", "arming"} == {one.code for one in found if one.severity == "critical"}
-    assert by["disk"].hosts == ("a", "b")  # what f said an hour ago does not count
-    assert by["disk"].then[0] == "neti fleet --problem disk"
+    assert {"held", "problem arming"} == {one.code for one in found if one.severity == "critical"}
+    assert by["problem disk"].hosts == ("a", "b")  # what f said an hour ago does not count
+    assert by["problem disk"].then[0] == "neti fleet --problem disk"
     assert by["silent"].hosts == ("f",)
     assert by["down"].then == ("there: neti up",)
     assert by["hurts"].hosts == ("d",)

@@ -51,13 +51,14 @@
       N.number(port.sources),
       port.line
         ? [N.commandLine(port.line), port.wider ? el("small", null,
-          " wider than what was seen: whole networks, or everybody") : ""]
+          port.line.includes("from:") ? " more than what was seen: whole networks"
+            : " lets everybody in: some host could not name who comes") : ""]
         : "open_ports cannot let in all of it: look with 'neti preview' on the host",
     ]));
     const silent = data.ports.flatMap((tier) => tier.lost.silent);
     const cut = data.ports.flatMap((tier) => Object.entries(tier.lost.cut));
     return N.section("ports", "Ports that enforcing would shut",
-      el("p", null, "These ports are in use by somebody who is no member. Enforcing shuts them, ",
+      el("p", null, "These ports are in use by machines that are not members. Enforcing shuts them, ",
         "unless a line in ", el("code", null, "open_ports"), " of neti.yml lets them in."),
       rows.length
         ? N.table("Ports that enforcing would shut, by tier",
@@ -67,7 +68,7 @@
         `${N.counted(silent.length, "host does", "hosts do")} not say, so nobody knows of: `,
         N.hostRefs(silent, silent.length, "ports-silent")) : "",
       cut.length ? el("details", { "data-key": "cut" },
-        el("summary", null, `${N.counted(cut.length, "host has", "hosts have")} more ports than they had room to name`),
+        el("summary", null, `${N.counted(cut.length, "host has", "hosts have")} more such ports than they could list`),
         cut.slice(0, MOST).map(([id, more], at) => [at ? ", " : "", N.hostRef(id), ` (${N.number(more)} more)`]),
         el("p", null, N.commandLine("neti preview", "on the host"))) : "");
   }

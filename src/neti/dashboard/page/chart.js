@@ -52,6 +52,7 @@
       ],
       series: [{}, ...shades.map((shade) => ({
         label: shade, stroke: back, width: 1, fill: fillOf(shade), points: { show: false },
+        paths: uPlot.paths.stepped({ align: 1 }), // between two looks nobody knows
       }))],
       hooks: { setCursor: [(u) => readout(u.cursor.idx)] },
     }, data, place);

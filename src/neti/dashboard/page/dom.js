@@ -7,7 +7,9 @@
 window.Neti = window.Neti || {};
 (function (N) {
   // Characters that would turn around the text beside them, or cannot be seen.
-  const UNSEEN = /[\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g;
+  const UNSEEN = new RegExp("[\\u0000-\\u001f\\u007f-\\u009f\\u034f\\u061c\\u115f\\u1160\\u17b4\\u17b5" +
+    "\\u180b-\\u180f\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u206f\\u2800\\u3164\\ufe00-\\ufe0f\\ufeff" +
+    "\\uffa0\\u{e0000}-\\u{e0fff}]", "gu");
 
   /** Text for places where no element can hold it apart: attributes, options, canvases. */
   N.safe = (text) => String(text).replace(UNSEEN, "\ufffd");

@@ -89,7 +89,7 @@
 
   function problems(d) {
     if (!d.problems.length) {
-      return d.said && d.said.problems ? el("p", { class: "good" }, "None.") : el("p", null, "It does not say.");
+      return d.said && d.said.problems ? el("p", { class: "good" }, "None.") : el("p", null, "It has not reported that.");
     }
     return el("ul", { class: "needs" }, d.problems.map((one) =>
       el("li", { class: `need is-${one.severity}`, "data-key": `p-${one.code}` },
@@ -119,7 +119,7 @@
   function facts(host, d) {
     const said = d.said || {};
     const row = (name, ...value) => [el("dt", null, name), el("dd", null, value)];
-    const when = (at) => (at ? N.time(at) : "not said");
+    const when = (at) => (at ? N.time(at) : "not reported");
     return el("dl", { class: "pairs" },
       row("Overlay address", host.overlay || "none"),
       row("Private address", host.private || "none"),
@@ -127,14 +127,14 @@
       d.more.length ? row("More addresses", d.more.join(", ")) : "",
       row("Labels", Object.keys(host.labels).length
         ? Object.entries(host.labels).map(([key, value], at) => [at ? ", " : "", N.bdi(`${key}=${value}`)]) : "none"),
-      row("Version", N.bdi(host.version || "not said"),
+      row("Version", N.bdi(host.version || "not reported"),
         said.installed ? [", installed as ", N.bdi(said.installed)] : ""),
       row("Configuration read", when(said.config_read),
         said.config_unread ? [". ", N.severity("note"), " neti.yml was changed at ", N.time(said.config_unread),
           " and not read. ", N.commandLine("neti reload", "on the host")] : ""),
-      row("Said last", when(host.written)),
-      row("Encryption", said.encryption ? N.bdi(said.encryption) : "not said"),
-      row("Member ports", said.member_ports ? N.bdi(said.member_ports) : "not said"),
+      row("Last report", when(host.written)),
+      row("Encryption", said.encryption ? N.bdi(said.encryption) : "not reported"),
+      row("Member ports", said.member_ports ? N.bdi(said.member_ports) : "not reported"),
       said.openings ? row("Ports open for a time", N.number(said.openings)) : "",
       d.gateway ? row("Gateway", N.bdi(typeof d.gateway === "string" ? d.gateway : JSON.stringify(d.gateway))) : "",
       row("Drained", d.drained ? "yes" : "no"),
@@ -143,20 +143,20 @@
   }
 
   function calledBy(calls) {
-    if (!calls) return "it does not say";
+    if (!calls) return "it has not reported that";
     return [calls.last ? ["the last time at ", N.time(calls.last)] : "not once", ", watched since ",
       N.time(calls.since),
       calls.open === null || calls.open === undefined ? "" : `; ${N.counted(calls.open, "connection")} open`];
   }
 
   function shut(said) {
-    if (!said || !said.hurts) return el("p", null, "It does not say.");
+    if (!said || !said.hurts) return el("p", null, "It has not reported that.");
     const at = said.hurts.at || [];
     if (!said.hurts.ports) return el("p", { class: "good" }, "None that is in use.");
     return [
       N.table("Ports that enforcing would shut", ["Port", "Sources", "From"], at.map(([port, sources, networks]) =>
         [port, el("code", null, N.bdi(port)), N.number(sources),
-          networks && networks.length ? N.bdi(networks.join(", ")) : "not said"]), { captionHidden: true }),
+          networks && networks.length ? N.bdi(networks.join(", ")) : "not reported"]), { captionHidden: true }),
       said.hurts.ports > at.length ? el("p", { class: "notice" },
         `${N.number(said.hurts.ports - at.length)} more that it had no room to name.`) : "",
       el("p", null, N.commandLine("neti preview", "on the host"), " names them all, with the lines for open_ports."),
@@ -164,7 +164,7 @@
   }
 
   function calls(said) {
-    if (!said || said.left === null || said.left === undefined) return el("p", null, "It does not say.");
+    if (!said || said.left === null || said.left === undefined) return el("p", null, "It has not reported that.");
     if (!said.left.length) {
       return el("p", { class: "good" }, "Nobody", said.left_since ? [", watched since ",
         N.time(said.left_since)] : "", ".");

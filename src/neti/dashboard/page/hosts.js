@@ -21,14 +21,14 @@
     site: ["Site", (a, b) => N.natural(a.site, b.site), (h) => N.bdi(h.site)],
     tier: ["Tier", (a, b) => N.natural(a.tier, b.tier), (h) => N.bdi(N.tierName(h.tier))],
     hurts: ["Would shut", (a, b) => number(a.hurts) - number(b.hurts),
-      (h) => (h.hurts === null ? "not said" : N.counted(h.hurts, "port"))],
+      (h) => (h.hurts === null ? "not reported" : N.counted(h.hurts, "port"))],
     left: ["Leftovers", (a, b) => number(a.left) - number(b.left),
-      (h) => (h.left === null ? "not said" : N.number(h.left))],
+      (h) => (h.left === null ? "not reported" : N.number(h.left))],
     reached: ["Reached", (a, b) => missed(a) - missed(b),
       (h) => (h.tried === null ? "not verified" : `${N.number(h.reached)} of ${N.number(h.tried)}`)],
     overlay: ["Overlay", (a, b) => N.natural(a.overlay || "", b.overlay || ""), (h) => h.overlay || "none"],
     version: ["Version", (a, b) => N.natural(a.version || "", b.version || ""),
-      (h) => N.bdi(h.version || "not said")],
+      (h) => N.bdi(h.version || "not reported")],
   };
   // Whoever is lost or silent has none to tell of: that is what is wrong with it.
   const problemsOf = (h) =>

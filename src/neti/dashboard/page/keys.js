@@ -7,7 +7,7 @@
   const KEYS = [
     ["/", "find a host"], ["Esc", "back; in the search field: leave it"], ["?", "these keys"],
     ["g", "the fleet"], ["b", "what would break"], ["h", "hosts"],
-    ["Arrows", "on a map: from host to host"], ["Enter", "on a map: open the host"],
+    ["Arrows", "among the squares: from host to host"], ["Enter", "on a square: open the host"],
   ];
 
   Object.assign(N.acts, {

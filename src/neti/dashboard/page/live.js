@@ -1,8 +1,9 @@
 /* How the page gets its data, and how it knows that it has none: the token, the first picture, the
    stream of changes, and what the header and the banner say about all that.
 
-   Must never do: show an old picture as if it were a new one, or leave the token where a look over
-   the shoulder, the history or a copied link would give it away. */
+   Must never do: show an old picture as if it were a new one, believe another process than the one
+   that it began with, or leave the token where a look over the shoulder or a copied link would give
+   it away. (The browser's history has the link that was opened.) */
 "use strict";
 (function (N) {
   const KEPT = "neti-token";
@@ -12,6 +13,7 @@
   const L = (N.live = { state: "starting", since: null, heard: null });
   let token = null;
   let early = null; // the first answer, asked for while the other scripts still load
+  let instance = null; // of the process that answered first with this token
   let running = 0; // so that an older connection cannot speak once there is a newer one
 
   /** Take the token out of the address bar. Tells whether there was one. */
@@ -19,6 +21,7 @@
     const found = /^#token=([^&]+)/.exec(location.hash);
     if (!found) return false;
     token = decodeURIComponent(found[1]);
+    instance = null;
     history.replaceState(history.state, "", location.pathname + "#/");
     try { sessionStorage.setItem(KEPT, token); } catch { /* then it lasts as long as this page */ }
     return true;
@@ -69,6 +72,13 @@
       error.status = answer.status;
       if (answer.status === 401 && used === token) refused(); // and no newer link was opened
       throw error;
+    }
+    // Whoever takes the port after the dashboard has ended can answer what it likes.
+    const said = answer.headers.get("neti-instance");
+    instance = instance || said;
+    if (!said || said !== instance) {
+      if (used === token) refused();
+      throw new Error("another process answers");
     }
     return answer;
   };

@@ -90,7 +90,7 @@
     return [N.el("p", null, N.store.ready ? ["What you see is of ", N.moment(N.store.at), ". "] : "",
       "This page changes nothing. ",
       N.store.version ? `Neti ${N.safe(N.store.version)}. ` : "",
-      `Times are of the zone ${N.zone()}. `,
+      `Times are in ${N.zone()}. `,
       N.el("button", { type: "button", "data-act": "help" }, "Keys (?)"))];
   }
 
@@ -103,7 +103,7 @@
   window.addEventListener("scroll", () => { if (shown !== null) scrolled.set(shown, window.scrollY); },
     { passive: true });
   window.addEventListener("hashchange", () => {
-    if (N.live.takeToken()) { // a new link in an old tab
+    if (!N.store.copy && N.live.takeToken()) { // a new link in an old tab
       shown = null;
       N.live.connect();
       return;

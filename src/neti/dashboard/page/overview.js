@@ -14,12 +14,12 @@
       return [
         el("h1", { tabindex: "-1", "data-key": "h1" }, "The fleet"),
         el("p", { class: "quiet intro", "data-key": "intro" },
-          "Each host goes from shadow (nothing is dropped) by a trial to enforced ",
+          "Each host starts in shadow (nothing is dropped), goes through a trial, and ends up enforced ",
           "(only members and open ports get in), and moves from the old site to the new one."),
         totals(count),
         strip(count),
         el("div", { class: "first", "data-key": "first" },
-          N.section("needs", "What needs you now", needs()),
+          N.section("needs", "What needs attention now", needs()),
           N.section("map", "Every host, by site and tier", legend(count), filtered(), maps()),
           N.section("tiers", "Tier by tier", tiers())),
         el("div", { class: "pair", "data-key": "pair" },
@@ -48,7 +48,7 @@
       el("li", { class: `fact ${count.critical ? "is-critical" : count.attention ? "is-warning" : ""}` },
         el("a", { href: "#/hosts?problem=attention" }, el("b", null, N.number(count.attention)),
           count.attention === 1 ? " needs attention" : " need attention",
-          count.critical ? `, ${N.number(count.critical)} of them critical` : "")));
+          count.critical ? `, ${count.critical === count.attention ? "" : `${N.number(count.critical)} of them `}critical` : "")));
   }
 
   /** All hosts as one bar, from the best to the worst. The numbers are in the legend. */
@@ -99,9 +99,9 @@
 
   /** Where all the hosts of a need can be listed. */
   function listOf(need) {
-    if (N.SHADES[need.code]) return `#/hosts?shade=${need.code}`;
-    if (S.order.some((id) => S.hosts.get(id).problems.includes(need.code))) {
-      return `#/hosts?problem=${encodeURIComponent(need.code)}`;
+    if (Object.hasOwn(N.SHADES, need.code)) return `#/hosts?shade=${need.code}`;
+    if (need.code.startsWith("problem ")) {
+      return `#/hosts?problem=${encodeURIComponent(need.code.slice("problem ".length))}`;
     }
     return { leftovers: "#/breaks", hurts: "#/breaks", unreached: "#/breaks" }[need.code] || null;
   }
@@ -132,6 +132,12 @@
     }));
   }
 
+  /** So many of those who say; and how many do not, which is not the same as no. */
+  function of(count, said, all) {
+    const rest = all - said;
+    return [said ? N.bar(count, said) : "", rest > 0 ? el("small", null, ` not known: ${N.number(rest)}`) : ""];
+  }
+
   function tiers() {
     const sites = S.allSites();
     const shown = S.tiers.slice(0, MOST_TIERS);
@@ -141,15 +147,15 @@
       one.value,
       el("a", { href: `#/hosts?tier=${encodeURIComponent(one.value)}` }, N.bdi(N.tierName(one.value))),
       N.number(one.hosts),
-      N.bar(one.agents, one.hosts), N.bar(one.reach, one.hosts), N.bar(one.clean, one.hosts),
+      N.bar(one.agents, one.hosts), of(one.reach, one.verified, one.agents), of(one.clean, one.told, one.agents),
       N.bar(one.enforced, one.hosts),
       ...sites.map((site) => N.bar(one.sites[site] || 0, one.hosts)),
     ]);
     return [
       el("p", { class: "quiet" },
         S.key ? ["Tiers are the values of the label ", el("code", null, N.bdi(S.key)),
-          "; 'neti dashboard --by LABEL' chooses another. "] : "No host has a label: 'labels' in neti.yml. ",
-        "Reached all: at its last verification the host reached each member that it tried. ",
+          "; 'neti dashboard --by LABEL' chooses another. "] : "No host has labels. Set them with 'labels' in neti.yml. ",
+        "Reached all: of the hosts that have verified since their agent started, those that reached each member. ",
         "No leftovers: it calls no member by a real address. ",
         S.tiers.some((one) => one.value === "?") ? "Not known: hosts that are away, or say nothing, have no labels to go by." : ""),
       N.table("Tiers: how many hosts are how far", heads, rows, { captionHidden: true, className: "tiers" }),
@@ -168,7 +174,7 @@
     const waiting = now.length && events.length ? now.findIndex((one) => one === events[0]) : 0;
     const shown = state.allEvents || N.printing ? events : events.slice(0, FEW_EVENTS);
     return [
-      el("p", { class: "quiet" }, "Watched since ", N.time(S.began), ". Times are of the zone ", N.zone(), ".",
+      el("p", { class: "quiet" }, "Watched since ", N.time(S.began), ". Times are in ", N.zone(), ".",
         waiting > 0 ? el("b", null, ` ${N.counted(waiting, "new event")}: they show once you point elsewhere.`) : ""),
       events.length ? N.events(shown) : el("p", null, "Nothing has happened."),
       events.length > FEW_EVENTS
