@@ -21,7 +21,7 @@ def test_the_page_is_on_this_machine_and_the_registry_in_the_lab(
 ) -> None:
     built = neti_lab("up", "--hosts", "1", "--dashboard")
     assert built.returncode == 0, built.stderr
-    link = re.search(r"http://127\.0\.0\.1:\d+/#token=\S+", built.stdout)
+    link = re.search(r"http://\S+\.localhost:\d+/#token=\S+", built.stdout)
     assert link is not None
     there = Dashboard(link[0])
     process = lab.process("dashboard")
