@@ -76,7 +76,7 @@ def _need(
             ),
             hosts=tuple(ids[:_NAMED]),
             count=len(ids),
-            then=then,
+            then=tuple(one.replace(" ID", f" {ids[0]}") for one in then) if len(ids) == 1 else then,
             remedy=remedy,
         )
 

@@ -182,6 +182,7 @@ def test_the_gravest_need_comes_first_and_names_its_hosts() -> None:
     assert by["problem disk"].hosts == ("a", "b")  # what f said an hour ago does not count
     assert by["problem disk"].then[0] == "neti fleet --problem disk"
     assert by["silent"].hosts == ("f",)
+    assert "neti release --fleet x" in by["held"].then  # to be pasted as it stands
     assert by["down"].then == ("there: neti up",)
     assert by["hurts"].hosts == ("d",)
     assert "db-1" in by["leftovers"].what
