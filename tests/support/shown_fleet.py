@@ -123,7 +123,7 @@ class MadeUp(Watched):
     """``step``: what becomes of the fleet before each look."""
 
     def __init__(self, settings: Settings, seen: Seen, step: Any = None, *, key: str = "") -> None:
-        super().__init__(settings, lambda _: nullcontext(), lambda *_: [], key=key)  # type: ignore[arg-type, return-value]
+        super().__init__(settings, lambda _: nullcontext(), lambda *_: [], key=key, to="vpc")  # type: ignore[arg-type, return-value]
         self.now = seen
         self.away = False
         self._step = step

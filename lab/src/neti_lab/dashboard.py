@@ -36,7 +36,8 @@ _PATIENCE: Final = 60.0  # seconds
 def start(plan: LabPlan, state: LabState) -> str:
     """Returns the link, once it answers. Raises LabError."""
     host = plan.site("vpc").hosts[0] if plan.site("vpc").hosts else plan.hosts[0]
-    words = agents.neti_command("dashboard", "--config", str(_configuration(plan, state)))
+    config = str(_configuration(plan, state))
+    words = agents.neti_command("dashboard", "--config", config, "--to", "vpc")
     inside = namespaces.command_inside(plan.namespace(host.name), words)
     # It ends when nobody can read any more what it says, so that goes into a file.
     state.dashboard_link.touch(mode=0o600)

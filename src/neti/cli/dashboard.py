@@ -10,7 +10,13 @@ import click
 
 from neti import __version__
 from neti.cli.asking import ask
-from neti.cli.common import ONLY_AS_THE_AGENT_KNEW, config_option, registry_of, settings_in_force
+from neti.cli.common import (
+    ONLY_AS_THE_AGENT_KNEW,
+    config_option,
+    refuse_unknown_site,
+    registry_of,
+    settings_in_force,
+)
 from neti.cli.fleet_asked import key_asked
 from neti.cli.output import explain, say
 from neti.errors import NetiError
@@ -19,6 +25,7 @@ from neti.words import counted, why
 
 if TYPE_CHECKING:
     from neti.dashboard.serve import Socket, Where
+    from neti.oneshot.watched import Watched
 
 _LISTEN = "127.0.0.1:8642"
 # Where another user has this port, ssh would warn and go on.
@@ -60,6 +67,12 @@ _SAFELY = "-o ExitOnForwardFailure=yes"
     help="The label that tells tiers apart. [default: the one that most hosts have]",
 )
 @click.option(
+    "--to",
+    "to",
+    metavar="SITE",
+    help="The site that the fleet moves to: how many have moved is counted by it.",
+)
+@click.option(
     "--export",
     type=click.Path(path_type=Path, dir_okay=False, writable=True),
     metavar="FILE",
@@ -72,6 +85,7 @@ def dashboard(
     cert: Path | None,
     key: Path | None,
     by: str | None,
+    to: str | None,
     export: Path | None,
 ) -> None:
     """Show the whole fleet in a browser: who is where, what is wrong, what to do.
@@ -83,7 +97,7 @@ def dashboard(
     \b
     Examples:
       neti dashboard
-      neti dashboard --by tier
+      neti dashboard --by tier --to vpc
       neti dashboard --export fleet.html
       ssh -t -L 127.0.0.1:8642:127.0.0.1:8642 db-1 sudo neti dashboard
     """
@@ -95,8 +109,10 @@ def dashboard(
     if (cert is None) != (key is None):
         raise click.UsageError("--cert and --key: expected both, or neither")
     settings = settings_in_force(config)
+    refuse_unknown_site(to, settings.sites)
+    watched = _watched(settings, by or "", to or "")
     if export is not None:
-        _export(settings, by or "", export)
+        _export(settings, watched, export)
         return
     from neti.dashboard import serve
 
@@ -105,14 +121,19 @@ def dashboard(
         where = serve.where_of(listening, names) if listening else serve.where(listen, names)
     except ValueError as error:
         raise click.UsageError(f"--listen: {error}") from error
-    _serve(settings, by or "", where, listening, (cert, key))
+    _serve(settings, watched, where, listening, (cert, key))
 
 
-def _export(settings: Settings, key: str, path: Path) -> None:
-    from neti.dashboard import export
+def _watched(settings: Settings, by: str, to: str) -> "Watched":
     from neti.oneshot.watched import Watched
 
-    shown, text = export.made(settings, Watched(settings, registry_of, ask, key=key), __version__)
+    return Watched(settings, registry_of, ask, key=by, to=to)
+
+
+def _export(settings: Settings, watched: "Watched", path: Path) -> None:
+    from neti.dashboard import export
+
+    shown, text = export.made(settings, watched, __version__)
     try:
         export.write(path, text)
     except OSError as error:
@@ -128,7 +149,7 @@ def _export(settings: Settings, key: str, path: Path) -> None:
 
 def _serve(
     settings: Settings,
-    by: str,
+    watched: "Watched",
     where: "Where",
     listening: "Socket | None",
     files: tuple[Path | None, Path | None],
@@ -136,12 +157,11 @@ def _serve(
     from neti.dashboard import serve, tls
     from neti.dashboard.door import new_token
     from neti.dashboard.user import other_user
-    from neti.oneshot.watched import Watched
 
     certificate = None if where.local else tls.chosen(settings, *files)
     served = serve.Served(
         settings,
-        Watched(settings, registry_of, ask, key=by),
+        watched,
         where,
         token=new_token(),
         version=__version__,

@@ -102,13 +102,15 @@ class Event:
 class Picture:
     """``at``: Unix seconds of what it shows; ``unanswered``: why that is not now; None: it is;
     ``unheard``: why nobody could hear what hosts say, so that all look silent; empty: they were
-    heard; ``key``: the label by which tiers are told apart."""
+    heard; ``key``: the label by which tiers are told apart; ``to``: the site that the fleet moves
+    to; empty: nobody said."""
 
     at: float
     sites: tuple[str, ...]
     cells: Mapping[str, Cell]
     needs: tuple[Need, ...] = ()
     key: str = ""
+    to: str = ""
     unanswered: str | None = None
     unheard: str = ""
 
@@ -337,6 +339,7 @@ def plain(picture: Picture) -> dict[str, Any]:
         "at": picture.at,
         "sites": list(picture.sites),
         "key": picture.key,
+        "to": picture.to,
         "unanswered": picture.unanswered,
         "unheard": picture.unheard,
         "needs": [asdict(one) for one in picture.needs],

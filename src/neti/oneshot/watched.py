@@ -39,7 +39,8 @@ Ask = Callable[[Path, str], Any]
 
 class Watched:
     """Not thread-safe. Keeps one connection to the registry, and makes a new one after an error.
-    ``key``: the label that tells tiers apart; empty: the one that most hosts have."""
+    ``key``: the label that tells tiers apart; empty: the one that most hosts have. ``to``: the site
+    that the fleet moves to; empty: nobody said."""
 
     def __init__(
         self,
@@ -48,6 +49,7 @@ class Watched:
         ask: Ask,
         *,
         key: str = "",
+        to: str = "",
         wall: Callable[[], float] = time.time,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -55,6 +57,7 @@ class Watched:
         self._registry_of = registry_of
         self._ask = ask
         self._key = key
+        self._to = to
         self._wall = wall
         self._now = now
         self._open: tuple[AbstractContextManager[OperatorRegistry], OperatorRegistry] | None = None
@@ -145,6 +148,7 @@ class Watched:
                 ),
             ),
             key=key,
+            to=self._to,
             unanswered=unanswered,
             unheard=unheard,
         )

@@ -51,7 +51,7 @@
       N.number(port.sources),
       port.line
         ? [N.commandLine(port.line), port.wider ? el("small", null,
-          port.line.includes("from:") ? " more than what was seen: whole networks"
+          port.line.includes("from:") ? " wider than needed: also lets in others of these networks"
             : " lets everybody in: some host could not name who comes") : ""]
         : "open_ports cannot let in all of it: look with 'neti preview' on the host",
     ]));
@@ -60,6 +60,9 @@
     return N.section("ports", "Ports that enforcing would shut",
       el("p", null, "These ports are in use by machines that are not members. Enforcing shuts them, ",
         "unless a line in ", el("code", null, "open_ports"), " of neti.yml lets them in."),
+      cut.length ? el("p", { class: "notice" }, el("b", null, "Not all is listed here: "),
+        `${N.counted(cut.length, "host has", "hosts have")} more such ports than they could list. `,
+        N.commandLine("neti preview", "on the host")) : "",
       rows.length
         ? N.table("Ports that enforcing would shut, by tier",
           ["Tier", "Port", "Hosts", "Sources", "Line for open_ports"], rows, { captionHidden: true })
@@ -68,9 +71,8 @@
         `${N.counted(silent.length, "host does", "hosts do")} not say, so nobody knows of: `,
         N.hostRefs(silent, silent.length, "ports-silent")) : "",
       cut.length ? el("details", { "data-key": "cut" },
-        el("summary", null, `${N.counted(cut.length, "host has", "hosts have")} more such ports than they could list`),
-        cut.slice(0, MOST).map(([id, more], at) => [at ? ", " : "", N.hostRef(id), ` (${N.number(more)} more)`]),
-        el("p", null, N.commandLine("neti preview", "on the host"))) : "");
+        el("summary", null, "Hosts of which more ports are not listed"),
+        cut.slice(0, MOST).map(([id, more], at) => [at ? ", " : "", N.hostRef(id), ` (${N.number(more)} more)`])) : "");
   }
 
   function leftovers(data) {

@@ -78,7 +78,7 @@
     const order = (one) => (one ? [one.by ? [" by ", N.bdi(one.by)] : "", one.at ? [" at ", N.time(one.at)] : "",
       one.until ? [", until ", N.time(one.until)] : ""] : "");
     return [
-      el("b", null, N.shade(host.shade)), `, ${N.SHADES[host.shade] || host.state}`, ". In site ", N.bdi(host.site),
+      el("b", null, N.shade(host.shade)), `, ${N.SHADES[host.shade] || host.state}`, ". In site ", N.bdi(host.site), N.store.to ? (host.site === N.store.to ? " (moved)" : " (to be moved)") : "",
       host.tier && host.tier !== "?" ? [", tier ", N.bdi(host.tier)] : "", ". ",
       host.state === "registered" ? "Registered. " : [`Not registered: ${host.state}`,
         host.since ? [", since ", N.time(host.since)] : "", ". "],
@@ -89,7 +89,7 @@
 
   function problems(d) {
     if (!d.problems.length) {
-      return d.said && d.said.problems ? el("p", { class: "good" }, "None.") : el("p", null, "It has not reported that.");
+      return d.said && d.said.problems ? el("p", null, "None on this host. Whether it is ready for the next step is another question: see below.") : el("p", null, "It has not reported that.");
     }
     return el("ul", { class: "needs" }, d.problems.map((one) =>
       el("li", { class: `need is-${one.severity}`, "data-key": `p-${one.code}` },

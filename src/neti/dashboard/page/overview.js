@@ -15,7 +15,7 @@
         el("h1", { tabindex: "-1", "data-key": "h1" }, "The fleet"),
         el("p", { class: "quiet intro", "data-key": "intro" },
           "Each host starts in shadow (nothing is dropped), goes through a trial, and ends up enforced ",
-          "(only members and open ports get in), and moves from the old site to the new one."),
+          "(only members and open ports get in)", S.to ? [", and moves to site ", N.bdi(S.to), "."] : "."),
         totals(count),
         strip(count),
         el("div", { class: "first", "data-key": "first" },
@@ -44,7 +44,8 @@
       fact("registered", count.registered, "registered", "#/hosts?shade=registered"),
       ...S.allSites().map((site) =>
         el("li", { class: "fact" }, el("a", { href: `#/hosts?site=${encodeURIComponent(site)}` },
-          el("b", null, N.number(S.count(site).hosts)), " in ", N.bdi(site)))),
+          el("b", null, N.number(S.count(site).hosts)), site === S.to ? ` of ${of} moved, to ` : S.to ? " still in " : " in ",
+          N.bdi(site === "?" ? "a site not known" : site)))),
       el("li", { class: `fact ${count.critical ? "is-critical" : count.attention ? "is-warning" : ""}` },
         el("a", { href: "#/hosts?problem=attention" }, el("b", null, N.number(count.attention)),
           count.attention === 1 ? " needs attention" : " need attention",
@@ -89,7 +90,7 @@
     return el("div", { class: "sites", "data-key": "sites" }, S.allSites().map((site) => {
       const count = S.count(site);
       return el("div", { class: "site", "data-key": `site-${site}` },
-        el("h3", null, "Site ", N.bdi(site === "?" ? "not known" : site),
+        el("h3", null, "Site ", N.bdi(site === "?" ? "not known" : site), site === S.to ? " (new)" : "",
           el("small", null, `: ${N.counted(count.hosts, "host")}, ${N.number(count.enforced)} enforced`)),
         el("div", { class: "map", "data-own": "map", "data-site": site, "data-key": `map-${site}` }),
         el("ul", { class: "hidden" }, S.shades.filter((one) => count[one]).map((one) =>
@@ -142,7 +143,7 @@
     const sites = S.allSites();
     const shown = S.tiers.slice(0, MOST_TIERS);
     const heads = ["Tier", "Hosts", "Registered", "Reached all", "No leftovers", "Enforced",
-      ...sites.map((site) => ["In ", N.bdi(site)])];
+      ...sites.map((site) => [site === S.to ? "Moved to " : "In ", N.bdi(site)])];
     const rows = shown.map((one) => [
       one.value,
       el("a", { href: `#/hosts?tier=${encodeURIComponent(one.value)}` }, N.bdi(N.tierName(one.value))),

@@ -107,7 +107,7 @@
           pen.fillRect(x, y, side, side);
         }
         // Hollow squares are a shape of their own.
-        if (host.problems.length && host.level && pen.globalAlpha === 1) {
+        if ((host.problems.length ? host.level : host.level >= 2) && pen.globalAlpha === 1) {
           marks.push([host.level, x + side / 2, y + side / 2]);
         }
       }

@@ -18,7 +18,7 @@
     membership: 0, // counts up when hosts come, go, or change site or tier: squares move then
     filter: null, // the shade or "attention" that the map shows alone
     tiers: [], needs: [], events: [], samples: [], sites: [], shades: [], columns: [],
-    at: 0, began: 0, key: "", unanswered: null, unheard: "", version: "", revision: 0,
+    at: 0, began: 0, key: "", unanswered: null, unheard: "", to: "", version: "", revision: 0,
   });
 
   N.natural = natural.compare;
@@ -47,7 +47,7 @@
   }
 
   function common(data) {
-    for (const name of ["at", "sites", "key", "unanswered", "unheard", "needs", "tiers", "revision"]) {
+    for (const name of ["at", "sites", "key", "unanswered", "unheard", "to", "needs", "tiers", "revision"]) {
       if (name in data) S[name] = data[name];
     }
     S.tiers.sort((a, b) => (a.value === "?") - (b.value === "?") || natural.compare(a.value, b.value));

@@ -46,7 +46,7 @@
 
   /** A tier's name, also where it has none. */
   N.tierName = function (tier) {
-    if (tier === "?") return "not known";
+    if (tier === "?") return "tier not known";
     if (tier !== "") return tier;
     return N.store.key ? `without label ${N.store.key}` : "all hosts";
   };
