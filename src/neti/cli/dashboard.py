@@ -88,7 +88,7 @@ def dashboard(
     to: str | None,
     export: Path | None,
 ) -> None:
-    """Show the whole fleet in a browser: who is where, what is wrong, what to do.
+    """Show the whole fleet in a browser: what is wrong, what to do.
 
     It reads the registry and changes nothing. The link that it prints has a token in it: whoever
     has the link sees the fleet, until Ctrl-C. Each start has a token of its own. As root it goes on
