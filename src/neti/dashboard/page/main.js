@@ -87,7 +87,7 @@
   }
 
   function footer() {
-    return [N.el("p", null, N.store.ready ? ["What you see is of ", N.moment(N.store.at), ". "] : "",
+    return [N.el("p", null, N.store.ready ? ["What you see is from ", N.moment(N.store.at), ". "] : "",
       "This page changes nothing. ",
       N.store.version ? `Neti ${N.safe(N.store.version)}. ` : "",
       `Times are in ${N.zone()}. `,
