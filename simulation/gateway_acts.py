@@ -87,7 +87,9 @@ def gateway_silent(stage: Stage, number: int, seconds: float) -> None:
     if silent is None or not gateways.relays(silent):
         return
     others = [host for host in world.hosts if host is not silent and host.answers]
-    if not any(gateways.relays(host) and host.host.site == silent.host.site for host in others):
+    # One that operators took out of the fleet forwards still, and nobody goes by it.
+    members = [host for host in others if host.id in stage.truth.members]
+    if not any(gateways.relays(host) and host.host.site == silent.host.site for host in members):
         return
     before = [pair for pair in itertools.permutations(others, 2) if _get_through(*pair)]
     silent.machine.interfaces_.unplugged = True
