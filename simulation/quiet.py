@@ -110,7 +110,7 @@ def faults(stage: Stage, story: list[str]) -> Iterator[Fault]:
             story.append(f"{host.label}: the note of what forwards is removed, and nothing does")
             host.disk.files.pop("forwarding.json", None)
             host.machine.interfaces_.forwarded = False
-        if "trial_expired" in codes:
+        if {"trial_expired", "member_ports_lost"} & codes:
             story.append(f"{host.label}: enforce once more")
             # A trial of encryption alone: ports that strangers tried before are no reason.
             anyway = host.kernel.stage == "enforced"
