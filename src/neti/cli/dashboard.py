@@ -92,7 +92,7 @@ def dashboard(
 
     It reads the registry and changes nothing. The link that it prints has a token in it: whoever
     has the link sees the fleet, until Ctrl-C. Each start has a token of its own. As root it goes on
-    as user neti, or as whoever called sudo. For operators.
+    as user neti, as whoever called sudo, or as nobody. For operators.
 
     \b
     Examples:

@@ -80,7 +80,8 @@ def made(
             since = int(request.query_params.get("since", ""))
         except ValueError:
             return PlainTextResponse("since: expected the number of a revision\n", 400)
-        return StreamingResponse(_changes(board, since, request), media_type="application/x-ndjson")
+        # By this type it is left uncompressed, and so each change is sent as it comes.
+        return StreamingResponse(_changes(board, since, request), media_type="text/event-stream")
 
     files = dict(_files())
 

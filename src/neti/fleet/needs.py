@@ -121,7 +121,7 @@ _IN_STAGES: Final = {
         ("there: neti status", "there: neti confirm"),
     ),
 }
-_SAID_ABOVE: Final = ("down_open",)
+_DOWN_OPEN: Final = "down_open"  # the problem of a host that is down and should be enforced
 _Kinds = Mapping[str, tuple[Severity, str, tuple[str, ...]]]
 
 
@@ -130,12 +130,14 @@ def _absent(away: Iterable[Row]) -> Iterator[Need]:
 
 
 def _stages(rows: Collection[Row]) -> Iterator[Need]:
-    yield from _by(_IN_STAGES, ((shown_stage(row), row["id"]) for row in rows))
-    code = "down_open"
+    worse = {row["id"] for row in rows if _DOWN_OPEN in (row.get("problems") or ())}
+    each = ((shown_stage(row), row["id"]) for row in rows)
+    once = ((stage, i) for stage, i in each if not (stage == "down" and i in worse))
+    yield from _by(_IN_STAGES, once)
     yield from _need(
-        code,
+        _DOWN_OPEN,
         Severity.CRITICAL,
-        (row["id"] for row in rows if code in (row.get("problems") or ())),
+        worse,
         "{are} down, and should be enforced: strangers get in there",
         "there: neti up",
     )
@@ -165,8 +167,7 @@ def _problems(rows: Iterable[Row]) -> Iterator[Need]:
     for row in rows:
         for code in row.get("problems") or ():
             by.setdefault(code, []).append(row["id"])
-    for code in _SAID_ABOVE:
-        by.pop(code, None)
+    by.pop(_DOWN_OPEN, None)  # ``_stages`` has said it
     for code, hosts in by.items():
         if (kind := KINDS.get(code)) is not None:
             yield from _need(
@@ -179,12 +180,12 @@ def _problems(rows: Iterable[Row]) -> Iterator[Need]:
                 remedy=_remedy(kind.remedy),
             )
     # A host may say any code: together they are one, and none is taken for what Neti itself says.
-    unknown = sorted(by.keys() - KINDS.keys())
+    others = sorted(by.keys() - KINDS.keys())
     yield from _need(
         "unknown_problems",
         Severity.WARNING,
-        {host_id for code in unknown for host_id in by[code]},
-        f"{_escaped(some(unknown, 3))}, on {{hosts}}: problems that this version does not know",
+        {host_id for code in others for host_id in by[code]},
+        f"{_escaped(some(others, 3))}, on {{hosts}}: problems that this version does not know",
         "there: neti status",
     )
     unread = [row["id"] for row in rows if row.get("config_unread") is not None]

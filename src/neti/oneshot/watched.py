@@ -163,7 +163,7 @@ def _unheard(found: Seen) -> str:
 
 
 class Documents:
-    """``neti.oneshot.registered.Documents``, which remembers. Not thread-safe."""
+    """``neti.oneshot.seen.Documents``, which remembers. Not thread-safe."""
 
     def __init__(self, share: int = _SHARE) -> None:
         self._share = share

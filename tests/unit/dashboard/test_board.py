@@ -1,7 +1,9 @@
 """What pages are told, and when."""
 
 import asyncio
+import http.client
 import json
+from contextlib import closing
 from typing import Any
 
 from tests.support.dashboards import running
@@ -97,6 +99,20 @@ def test_events_of_more_than_an_hour_ago_are_of_no_page() -> None:
         assert len(board.of_one("a")) == 1
 
     asyncio.run(play())
+
+
+def test_changes_are_sent_as_they_come_also_to_a_browser() -> None:
+    """One that takes compressed answers: what is compressed waits until there is enough of it."""
+    with running("30") as there:
+        since = there.ask("/data/fleet").json()["revision"]
+        asked = http.client.HTTPConnection("127.0.0.1", there.port, timeout=20)
+        with closing(asked):
+            said = {"Authorization": f"Bearer {there.token}", "Accept-Encoding": "gzip"}
+            asked.request("GET", f"/data/changes?since={since}", headers=said)
+            answer = asked.getresponse()
+            assert answer.getheader("content-encoding") is None
+            assert answer.getheader("content-type", "").startswith("text/event-stream")
+            assert answer.readline().startswith(b"data: ")
 
 
 def test_changes_come_live() -> None:

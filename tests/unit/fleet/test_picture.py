@@ -191,6 +191,13 @@ def test_the_gravest_need_comes_first_and_names_its_hosts() -> None:
     assert by["trial"].severity == "note"
 
 
+def test_a_host_that_is_down_and_should_be_enforced_is_said_once() -> None:
+    rows = [row("a", stage="down", problems=["down_open"]), row("b", stage="down")]
+    found = {one.code: one for one in needs(rows, [], {}, now=NOW)}
+    assert {code: one.hosts for code, one in found.items()} == {"down_open": ("a",), "down": ("b",)}
+    assert found["down_open"].severity == "critical"
+
+
 def test_nothing_is_needed_where_all_is_well() -> None:
     assert needs([row("a"), row("b")], [], {}, now=NOW) == []
 
