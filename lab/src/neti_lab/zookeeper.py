@@ -40,6 +40,9 @@ LIMITS: Final = (
     "-Dzookeeper.closeSessionTxn.enabled=false",
     "-Dzookeeper.DigestAuthenticationProvider.enabled=false",
 )
+# Servers that hear of no winner ask each other more and more rarely: up to once a minute, if nobody
+# says otherwise. A lab's servers are one machine, where a lost question is asked again at once.
+_ELECTION: Final = ("-Dzookeeper.fastleader.maxNotificationInterval=1000",)
 _X509: Final = "org.apache.zookeeper.server.auth.X509AuthenticationProvider"
 _MAIN: Final = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
 _CLONE_NEWNET: Final = 0x40000000
@@ -163,6 +166,7 @@ class ZooKeeperServer:
             # A lab's data need not survive the machine's power, only the server's own end.
             "-Dzookeeper.forceSync=no",
             "-Dzookeeper.jmx.log4j.disable=true",
+            *(_ELECTION if self._ensemble else ()),
             *self._limits,
             *("-cp", ":".join(map(str, (self.folder, _JAR, _JAVA / "slf4j-simple.jar", *_NETTY)))),
             _MAIN,
@@ -194,7 +198,7 @@ class ZooKeeperServer:
             if self._process is not None and self._process.poll() is not None:
                 raise NetiError(
                     f"ZooKeeper ended at once (code {self._process.returncode}); "
-                    f"its last words in {self.log}: {self._last_words()}"
+                    f"its last words in {self.log}: {self.last_words(3)}"
                 )
             if time.monotonic() > deadline:
                 raise NetiError(
@@ -260,6 +264,14 @@ class ZooKeeperServer:
         """``mntr`` as a mapping."""
         lines = (line.split("\t", 1) for line in self.four_letters("mntr").splitlines())
         return {line[0]: line[1] for line in lines if len(line) == 2}
+
+    def last_words(self, lines: int) -> str:
+        """The end of what it logged, for a message."""
+        try:
+            logged = self.log.read_text(errors="replace").splitlines()
+        except OSError:
+            return "none"
+        return " / ".join(line.strip() for line in logged[-lines:]) or "none"
 
     # --- within ---
 
@@ -338,13 +350,6 @@ class ZooKeeperServer:
             self._process.kill()
             self._process.wait()
         self._process = None
-
-    def _last_words(self) -> str:
-        try:
-            lines = self.log.read_text(errors="replace").splitlines()
-        except OSError:
-            return "none"
-        return " / ".join(line.strip() for line in lines[-3:]) or "none"
 
 
 def require_package() -> None:
