@@ -50,7 +50,18 @@ def test_members_get_in_or_are_kept_out(net: Net, source: str, to: str) -> None:
     assert not reaches(net, net.outside, netns.PRIVATE, 7000, netns.STRANGER)
     assert seen(net, host, arrivals).get_in
     counted = net.inside(net.host, host.reconciler.counters)
-    assert counted["asked"] == counted["arrived"] == 12
+    assert counted["asked"] == counted["arrived"] == counted["called"] == 12
+
+
+def test_a_member_that_verifies_does_not_call(net: Net) -> None:
+    """Else one ``neti fleet verify`` makes each host look as if somebody used it."""
+    host = UnderTest(net)
+    host.joins(PEER)
+    for port in (7000, host.settings.verify_port):
+        Server(net, net.host, port)
+        assert reaches(net, net.outside, netns.PRIVATE, port, netns.PEER)
+    counted = net.inside(net.host, host.reconciler.counters)
+    assert (counted["asked"], counted["arrived"], counted["called"]) == (2, 2, 1)
 
 
 def test_a_firewall_in_front_is_found_by_packets(net: Net) -> None:

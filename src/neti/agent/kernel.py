@@ -356,8 +356,8 @@ class Kernel:
         except DataplaneError:
             return  # the problems say what is wrong with the kernel
         self.network.arrived(counted)
-        if "asked" in counted:
-            self.calls.look(counted["asked"], core.since())
+        if "called" in counted:
+            self.calls.look(counted["called"], core.since())
         self.network.relayed(counted if core.members.gateways.is_gateway else {})
 
     # --- down and up ---

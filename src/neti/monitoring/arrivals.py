@@ -45,21 +45,21 @@ class Arrivals:
 @dataclass(slots=True)
 class Calls:
     """When a member last began a connection to this host, by the counter of the first packets that
-    are let in. ``since``: from when on that is watched; None: it is not; ``at``: up to when, which
-    is the last look. Steady seconds."""
+    are let in, but for those of verifying. ``since``: from when on that is watched; None: it is
+    not; ``at``: up to when, which is the last look. Steady seconds."""
 
     since: float | None = None
     last: float | None = None
     at: float | None = None
     _counted: int = 0
 
-    def look(self, asked: int, now: float) -> None:
+    def look(self, called: int, now: float) -> None:
         """The counter as it stands. One that is lower than before began at zero meanwhile."""
         if self.since is None:
             self.since, self.last = now, None  # what was counted before may be of any time
-        elif asked > self._counted or 0 < asked < self._counted:
+        elif called > self._counted or 0 < called < self._counted:
             self.last = now
-        self._counted, self.at = asked, now
+        self._counted, self.at = called, now
 
     def stop(self) -> None:
         """Neti's rules are not in the kernel, so nothing is counted."""

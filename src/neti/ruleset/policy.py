@@ -62,6 +62,7 @@ SETS: Final[tuple[tuple[str, str], ...]] = (
     # First packets of members' connections: where we let them in, and behind all other programs.
     ("counter asked", "packets 0 bytes 0"),
     ("counter arrived", "packets 0 bytes 0"),
+    ("counter called", "packets 0 bytes 0"),  # of those asked: all but Neti's own
     ("counter judged", "packets 0 bytes 0"),  # packets that got as far as the verdict
     # Packets for which the record had no room: to ports with a listener, and the rest.
     ("counter unheard", "packets 0 bytes 0"),
@@ -109,7 +110,7 @@ def structure(settings: Settings, surroundings: Surroundings) -> Structure:
             *removed(surroundings),
             *membering.chains(settings, admitted),
             _input(settings, surroundings, whose, admitted),
-            *_first_packets(tunnel, encrypts=encrypts, judged=admitted is not None),
+            *_first_packets(settings, tunnel, encrypts=encrypts, judged=admitted is not None),
             *_published(settings, surroundings, tunnel, admitted),
             *_forward(settings, surroundings, whose),
             *gatewaying.chains(settings, surroundings),
@@ -250,7 +251,9 @@ def _required(settings: Settings) -> Iterator[Chain]:
     )
 
 
-def _first_packets(tunnel: Tunnel | None, *, encrypts: bool, judged: bool) -> Iterator[Chain]:
+def _first_packets(
+    settings: Settings, tunnel: Tunnel | None, *, encrypts: bool, judged: bool
+) -> Iterator[Chain]:
     """Counted where our own table lets them in, and again behind all other tables. If the second
     count is lower, another program's table drops them. See ``neti.monitoring.arrivals``.
     ``judged``: ours may drop some itself, and those are counted before and behind the verdict."""
@@ -258,7 +261,13 @@ def _first_packets(tunnel: Tunnel | None, *, encrypts: bool, judged: bool) -> It
     for counter in ("unadmitted", "passed") if judged else ():
         yield Chain(f"first_{counter}", None, _from_members(counter, tunnel, encrypts=encrypts))
     arrived = _from_members("arrived", tunnel, encrypts=encrypts)
-    yield Chain("first_asked", None, _from_members("asked", tunnel, encrypts=encrypts))
+    asked, called = (
+        _from_members(counter, tunnel, encrypts=encrypts) for counter in ("asked", "called")
+    )
+    # A member that verifies is no caller: nobody would miss this host for it.
+    beside = f"tcp dport != {settings.verify_port} jump first_called"
+    yield Chain("first_called", None, called)
+    yield Chain("first_asked", None, (beside, *asked))
     if not encrypts:
         rules = tuple(f"{FIRST} {rule}" for rule in arrived)
         yield Chain("first_arrived", hook, ('iif "lo" accept', *rules))

@@ -208,7 +208,11 @@ def test_members_and_wireguard_are_let_in_before_removed_sources_are_judged() ->
     clear = found.index("meta nfproto @require jump from_clear")
     assert max(found.index(known), found.index("udp dport 51821 meta nfproto ipv4 accept")) < clear
     assert known in rules(made, "published")
-    for chain, counter in (("first_asked", "asked"), ("first_behind", "arrived")):
+    for chain, counter in (
+        ("first_asked", "asked"),
+        ("first_called", "called"),
+        ("first_behind", "arrived"),
+    ):
         assert any("tunnel_peers" in r and f'"{counter}"' in r for r in rules(made, chain))
 
 
