@@ -88,8 +88,12 @@ def _said(chance: Random, number: int, tier: str, site: str, now: float, hostile
     problems = chance.choice((("disk",), ("clone", "kernel"), ("certificate",), ("arming",)))
     left = (Left(to="db-0", port="5432/tcp", calls=214, last=int(now) - 4),)
     clumsy = HOSTILE[number % len(HOSTILE)] if hostile else None
+    since = int(now) - (86_400 * 5 if number % 10 else 2700)
     hurts = Hurts(
-        ports=2, sources=3, at=(Hurt(port="9100/tcp", sources=3, networks=("10.9.0.0/24",)),)
+        ports=2,
+        sources=3,
+        at=(Hurt(port="9100/tcp", sources=3, networks=("10.9.0.0/24",)),),
+        since=since,
     )
     name = clumsy if clumsy and number % 5 == 0 else f"{tier}-{number}"
     label = clumsy if clumsy and number % 7 == 0 else tier
@@ -106,7 +110,9 @@ def _said(chance: Random, number: int, tier: str, site: str, now: float, hostile
         member_ports="none",
         labels={"tier": label, "az": "abc"[number % 3]},
         config_read=int(now) - 86_400,
-        hurts=hurts if stage == "shadow" and chance.random() < 0.2 else Hurts(ports=0, sources=0),
+        hurts=hurts
+        if stage == "shadow" and chance.random() < 0.2
+        else Hurts(ports=0, sources=0, since=since),
         left=left if chance.random() < 0.1 and number else (),
         left_since=int(now) - 86_400,
         verified=Verified(

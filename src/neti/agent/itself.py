@@ -56,7 +56,12 @@ def hurting(core: Core, shadow: ShadowLog) -> Hurts | None:
         Hurt(port=port_name(row.port), sources=row.sources, networks=_few(row.networks))
         for row in rows[:MAX_HURTS]
     ]
-    return Hurts(ports=len(rows), sources=sum(row.sources for row in rows), at=tuple(at))
+    return Hurts(
+        ports=len(rows),
+        sources=sum(row.sources for row in rows),
+        at=tuple(at),
+        since=_whole(core.shown(shadow.record.since)),
+    )
 
 
 def _few(networks: tuple[IPNetwork, ...] | None) -> tuple[str, ...] | None:

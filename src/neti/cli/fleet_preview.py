@@ -53,7 +53,8 @@ def preview(
     For each port that is in use and that no rule lets in: on which hosts, and from how many
     sources; and one open_ports that keeps all of it, to be added to what these hosts have. Each
     host names the twelve ports that matter most, as it last wrote them, within ten minutes; 'neti
-    preview' there shows who comes. A host that does not say, or is away, is named.
+    preview' there shows who comes. A host that does not say, is away, or has watched for less than
+    a day is named.
 
     \b
     Examples:
@@ -117,3 +118,6 @@ def _lines(tier: Tier, by: str | None) -> Iterator[str]:
         yield f"  {silent} not say: {some(found.silent)}"
     elif not found.ports and not found.cut:
         yield "  nothing that is in use would be shut"
+    if found.young:
+        young = counted(len(found.young), "host has", "hosts have")
+        yield f"  {young} watched for less than a day: {some(found.young, _FEW)}"

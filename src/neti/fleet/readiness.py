@@ -27,7 +27,7 @@ def judged(host_id: str, known: Known) -> Iterator[Finding]:
     told = known.told.get(host_id)
     if told is not None:
         yield from calls_others(host_id, told, known)
-        yield from _enforcing(host_id, told)
+        yield from _enforcing(host_id, told, known)
         yield from _soundness(host_id, told)
     if host_id in known.members:
         yield from reached(host_id, known)
@@ -134,7 +134,7 @@ def reached(host_id: str, known: Known) -> Iterator[Finding]:
 # --- what it says of itself ---
 
 
-def _enforcing(host_id: str, told: Document) -> Iterator[Finding]:
+def _enforcing(host_id: str, told: Document, known: Known) -> Iterator[Finding]:
     of: tuple[Question, ...] = ("enforce",)
     if told.down is not None:
         yield Finding(
@@ -160,6 +160,21 @@ def _enforcing(host_id: str, told: Document) -> Iterator[Finding]:
             of=of,
             what=f"enforcing would shut {ports}, by {counted(told.hurts.sources, 'source')}",
             then=(f"→ neti preview, on {host_id}, names them, with the lines for open_ports",),
+        )
+    elif (since := told.hurts.since) is None or known.now - since < A_DAY:
+        watched = (
+            "it does not say for how long it has watched"
+            if since is None
+            else f"it has watched for {lasting(known.now - since)} only: what runs once a day may "
+            "not have come yet"
+        )
+        yield Finding(
+            light="yellow",
+            of=of,
+            what=f"nothing that was in use would be shut, but {watched}",
+            then=("→ ask again when it has watched for a day",)
+            if since is not None
+            else (f"→ neti preview, on {host_id}",),
         )
     else:
         yield Finding(light="green", of=of, what="nothing that is in use would be shut")

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from neti.fleet.finding import A_DAY
 from neti.fleet.listing import Row, shown_stage
 from neti.fleet.selecting import Choice, off_by, value_of
 from neti.oneshot.seen import Seen
@@ -36,7 +37,7 @@ def tiers(seen: Seen, rows: Sequence[Row], choice: Choice, key: str | None) -> l
         Tier(
             value=value,
             stages=dict(sorted(Counter(map(shown_stage, those)).items())),
-            lost=lost({row["id"]: _hurts(seen, row, now) for row in those}),
+            lost=lost({row["id"]: _hurts(seen, row, now) for row in those}, now, A_DAY),
         )
         for value, those in sorted(by.items())
     ]

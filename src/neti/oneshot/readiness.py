@@ -98,7 +98,11 @@ def with_here(host_id: str, seen: Known, found: Here) -> Known:
     told = seen.told.get(host_id, Document())
     if found.preview is not None:
         used = _in_use(found.preview)
-        hurts = Hurts(ports=len(used), sources=sum(row.sources for row in used))
+        hurts = Hurts(
+            ports=len(used),
+            sources=sum(row.sources for row in used),
+            since=int(found.preview.since),
+        )
         told = replace(told, hurts=hurts)
     asked = found.called
     if asked is None:

@@ -19,7 +19,7 @@ from typing import Any, Final
 from neti.model.entry import HOST_ID
 from neti.model.labels import NO_LABELS, Labels, readable
 from neti.model.problem_codes import OUT_OF_STEP
-from neti.registry.hurts import Hurts, port_of, read_hurts
+from neti.registry.hurts import Hurts, port_of, read_hurts, time_of
 from neti.text import printable
 
 FORMAT: Final = 1  # a key never changes its meaning; whatever means something else has another name
@@ -40,7 +40,6 @@ _DIGEST: Final = re.compile(rf"[0-9a-f]{{{_DIGITS}}}", re.ASCII)
 _CODE: Final = re.compile(r"[a-z][a-z0-9_]{0,31}", re.ASCII)
 _WORD: Final = re.compile(r"[0-9]{1,20}", re.ASCII)
 _MOST_WORD: Final = 32  # characters of a version, a stage or a digest
-_LAST_TIME: Final = 253_402_300_799  # the last second that people can be shown
 _MANY: Final = 1 << 32
 
 
@@ -245,21 +244,17 @@ def _number(value: object, least: int, most: int) -> int | None:
     return value if type(value) is int and least <= value <= most else None
 
 
-def _time(value: object) -> int | None:
-    return _number(value, 0, _LAST_TIME)
-
-
 def _order(value: object) -> Order | None:
     if not isinstance(value, dict):
         return None
-    by, at, until = value.get("by"), _time(value.get("at")), _time(value.get("until"))
+    by, at, until = value.get("by"), time_of(value.get("at")), time_of(value.get("until"))
     return Order(by=_line(by), at=at, until=until)
 
 
 def _verified(value: object) -> Verified | None:
     if not isinstance(value, dict):
         return None
-    at = _time(value.get("at"))
+    at = time_of(value.get("at"))
     tried, reached, more = (
         _number(value.get(key), 0, _MANY) for key in ("tried", "reached", "missed_more")
     )
@@ -276,10 +271,10 @@ def _verified(value: object) -> Verified | None:
 def _called(value: object) -> CallsSeen | None:
     if not isinstance(value, dict):
         return None
-    since, at = _time(value.get("since")), _time(value.get("at"))
+    since, at = time_of(value.get("since")), time_of(value.get("at"))
     if since is None or at is None:
         return None
-    last, opened = _time(value.get("last")), _number(value.get("open"), 0, _MANY)
+    last, opened = time_of(value.get("last")), _number(value.get("open"), 0, _MANY)
     return CallsSeen(since=since, at=at, last=last, open=opened)
 
 
@@ -290,7 +285,7 @@ def _left(value: object) -> tuple[Left, ...] | None:
     for each in value[:MAX_LEFT]:
         if isinstance(each, list) and len(each) == len(Left.__slots__):
             to, port = _text(each[0], HOST_ID), port_of(each[1])
-            calls, last = _number(each[2], 1, _MANY), _time(each[3])
+            calls, last = _number(each[2], 1, _MANY), time_of(each[3])
             if to and port and calls is not None and last is not None:
                 found.append(Left(to=to, port=port, calls=calls, last=last))
     return tuple(found)
@@ -327,13 +322,13 @@ _READERS: Final[Mapping[str, Callable[[object], Any]]] = {
     "down": _order,
     "relaxed": _order,
     "labels": readable,
-    "config_read": _time,
-    "config_unread": _time,
+    "config_read": time_of,
+    "config_unread": time_of,
     "hurts": read_hurts,
     "left": _left,
     "left_more": _whole(1, _MANY),
     "verified": _verified,
-    "left_since": _time,
+    "left_since": time_of,
     "calls": _called,
-    "written": _time,
+    "written": time_of,
 }

@@ -15,6 +15,7 @@ MAX_NETWORKS: Final = 4  # of each
 _PORT: Final = re.compile(r"(?:0|[1-9][0-9]{0,4})/[a-z]{1,8}")  # one spelling for each
 _MOST_CIDR: Final = 43  # 39 characters of IPv6, and the length
 _MANY: Final = 1 << 32
+_LAST_TIME: Final = 253_402_300_799  # the last second that people can be shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,16 +33,21 @@ class Hurt:
 class Hurts:
     """What a trial would shut that is in use, as ``neti preview`` has it: on how many ports, from
     how many sources. ``at``: the ``MAX_HURTS`` of these ports that matter most, or as many as have
-    room."""
+    room. ``since``: since when who comes is remembered, in Unix seconds; None: a version before
+    said it."""
 
     ports: int
     sources: int
     at: tuple[Hurt, ...] = ()
+    since: int | None = None
 
     def plain(self) -> dict[str, Any]:
         """For JSON."""
         at = [astuple(one) for one in self.at]
-        return {"ports": self.ports, "sources": self.sources, **({"at": at} if at else {})}
+        made: dict[str, Any] = {"ports": self.ports, "sources": self.sources}
+        if self.since is not None:
+            made["since"] = self.since
+        return {**made, "at": at} if at else made
 
 
 def read_hurts(value: object) -> Hurts | None:
@@ -56,7 +62,8 @@ def read_hurts(value: object) -> Hurts | None:
     for one in map(_hurt, named[:MAX_HURTS] if isinstance(named, list) else ()):
         if one is not None:
             at.setdefault(one.port, one)
-    return Hurts(ports=ports, sources=sources, at=tuple(at.values()))
+    since = time_of(value.get("since"))
+    return Hurts(ports=ports, sources=sources, at=tuple(at.values()), since=since)
 
 
 def port_of(value: object) -> str:
@@ -64,6 +71,11 @@ def port_of(value: object) -> str:
     if not isinstance(value, str) or _PORT.fullmatch(value) is None:
         return ""
     return value if int(value.partition("/")[0]) <= 65_535 else ""
+
+
+def time_of(value: object) -> int | None:
+    """A time in whole Unix seconds, up to the year 9999; None: it is none."""
+    return value if type(value) is int and 0 <= value <= _LAST_TIME else None
 
 
 def _hurt(value: object) -> Hurt | None:

@@ -35,16 +35,19 @@ class PortLost:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lost:
     """``ports``: those on most hosts come first; ``silent``: hosts that do not say, or did not for
-    long; ``cut``: by host, how many more ports it has than it had room to name."""
+    long; ``young``: hosts that have not watched for ``long_enough``; ``cut``: by host, how many
+    more ports it has than it had room to name."""
 
     hosts: int
     ports: tuple[PortLost, ...]
     silent: tuple[str, ...]
+    young: tuple[str, ...]
     cut: Mapping[str, int]
 
 
-def lost(told: Mapping[str, Hurts | None]) -> Lost:
-    """Of these hosts, by id."""
+def lost(told: Mapping[str, Hurts | None], now: float, long_enough: float) -> Lost:
+    """Of these hosts, by id. ``now``: Unix seconds; ``long_enough``: seconds within which whatever
+    comes regularly has come."""
     by_port: dict[str, list[tuple[str, Hurt]]] = {}
     for host_id, hurts in sorted(told.items()):
         for one in hurts.at if hurts is not None else ():
@@ -55,6 +58,11 @@ def lost(told: Mapping[str, Hurts | None]) -> Lost:
         hosts=len(told),
         ports=tuple(sorted(ports, key=lambda p: (-len(p.hosts), -p.sources, p.port))),
         silent=tuple(sorted(told.keys() - said.keys())),
+        young=tuple(
+            i
+            for i, h in sorted(said.items())
+            if h.since is not None and now - h.since < long_enough
+        ),
         cut={i: more for i, h in sorted(said.items()) if (more := h.ports - len(h.at)) > 0},
     )
 

@@ -292,6 +292,7 @@ LARGEST = Document(
         sources=2**32,
         at=(Hurt(port="65535/udplite", sources=2**32, networks=(WIDEST,) * MAX_NETWORKS),)
         * MAX_HURTS,
+        since=2**37,
     ),
     left=(Left(to="i" * 40, port="65535/udplite", calls=2**32, last=2**37),) * MAX_LEFT,
     written=2**37,
@@ -436,6 +437,16 @@ def test_where_it_hurts_is_read_whole_or_not_at_all(bad: object) -> None:
     assert read.hurts == Hurts(
         ports=2, sources=3, at=(Hurt(port="53/udp", sources=2, networks=("10.0.0.0/24",)),)
     )
+
+
+@pytest.mark.parametrize(
+    ("said", "read"),
+    [(0, 0), (1_800_000_000, 1_800_000_000), (-1, None), (1 << 40, None), ("1", None)],
+)
+def test_since_when_it_watches_is_a_time_or_not_known(said: object, read: int | None) -> None:
+    raw = {"hurts": {"ports": 0, "sources": 0, "since": said}}
+    found = detail.decode(json.dumps(raw).encode()).hurts
+    assert found == Hurts(ports=0, sources=0, since=read)
 
 
 def test_a_port_that_is_told_twice_counts_once() -> None:

@@ -24,7 +24,7 @@ def _neti(tmp_path: Path) -> Iterator[Neti]:
         "db-1": Document(hurts=Hurts(ports=1, sources=3, at=(postgres,)), written=now),
         "db-2": Document(hurts=Hurts(ports=4, sources=7, at=(postgres,)), written=now),
         "db-3": Document(hurts=Hurts(ports=1, sources=3, at=(postgres,)), written=now - 3600),
-        "web-1": Document(hurts=Hurts(ports=0, sources=0), written=now),
+        "web-1": Document(hurts=Hurts(ports=0, sources=0, since=now - 3600), written=now),
     }
     said = {
         host_id: replace(one, stage="shadow", labels={"tier": host_id.partition("-")[0]})
@@ -45,12 +45,13 @@ def test_each_tier_has_its_ports_and_one_thing_to_paste(neti: Neti) -> None:
         "  1 host does not say: db-3",
         "tier=web  1 host: 1 shadow",
         "  nothing that is in use would be shut",
+        "  1 host has watched for less than a day: web-1",
     ]
 
 
 def test_many_hosts_with_more_ports_bury_nothing_and_no_label_poses_as_counts() -> None:
     cut = {f"h{number}": number for number in range(1, 14)}
-    lost = Lost(hosts=13, ports=(), cut=cut, silent=())
+    lost = Lost(hosts=13, ports=(), cut=cut, silent=(), young=())
     value = "db  3 hosts: 3 enforced"
     first, *lines = _lines(Tier(value=value, stages={"shadow": 13}, lost=lost), "tier")
     assert first == f'tier="{value}"  13 hosts: 13 shadow'

@@ -62,7 +62,16 @@ def test_a_host_of_which_all_is_known_and_nothing_is_wrong_is_green() -> None:
         ({"calls": seen_calls(since=LONG, last=None, open=None)}, {"retire": "yellow"}),
         ({"stage": "shadow"}, {"enforce": "yellow"}),
         ({"stage": "shadow", "hurts": Hurts(ports=2, sources=9)}, {"enforce": "red"}),
-        ({"stage": "shadow", "hurts": Hurts(ports=0, sources=0)}, {}),
+        ({"stage": "shadow", "hurts": Hurts(ports=0, sources=0, since=LONG)}, {}),
+        (
+            {"stage": "shadow", "hurts": Hurts(ports=0, sources=0, since=int(NOW) - 45)},
+            {"enforce": "yellow"},
+        ),
+        (
+            {"stage": "shadow", "hurts": Hurts(ports=0, sources=0, since=int(NOW) + HOUR)},
+            {"enforce": "yellow"},
+        ),
+        ({"stage": "shadow", "hurts": Hurts(ports=0, sources=0)}, {"enforce": "yellow"}),
         ({"problems": ("kernel",)}, {"move": "red", "enforce": "red"}),
         ({"problems": ("clock",)}, {"move": "yellow", "enforce": "yellow"}),
         ({"problems": None}, dict.fromkeys(("move", "enforce", "retire"), "yellow")),
@@ -77,6 +86,19 @@ def test_a_host_of_which_all_is_known_and_nothing_is_wrong_is_green() -> None:
 def test_what_it_says_of_itself(change: dict[str, object], expected: dict[str, Light]) -> None:
     """Who is silent is never green."""
     assert lights(known(db=replace(SOUND, **change))) == {**ALL_GREEN, **expected}  # type: ignore[arg-type]
+
+
+def test_for_how_long_it_has_watched_is_said() -> None:
+    young = replace(SOUND, stage="shadow", hurts=Hurts(ports=0, sources=0, since=int(NOW) - 45))
+    (found,) = (
+        one
+        for one in judged("db", known(db=young))
+        if one.of == ("enforce",) and one.light != "green"
+    )
+    assert found.what == (
+        "nothing that was in use would be shut, but it has watched for 45 s only: what runs once a "
+        "day may not have come yet"
+    )
 
 
 @pytest.mark.parametrize(

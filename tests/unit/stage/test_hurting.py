@@ -1,12 +1,14 @@
 """What a whole fleet would lose: counted by port, with one line that keeps it."""
 
+from collections.abc import Mapping
 from ipaddress import ip_address, ip_network
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from neti.registry.hurts import Hurt, Hurts
-from neti.stage.hurting import lost, wide_enough
+from neti.stage.hurting import Lost, wide_enough
+from neti.stage.hurting import lost as lost_now
 
 NETWORKS = st.lists(
     st.one_of(
@@ -15,6 +17,14 @@ NETWORKS = st.lists(
     ).map(lambda pair: ip_network(f"{ip_address(pair[0])}/{pair[1]}", strict=False)),
     max_size=30,
 )
+
+
+NOW = 1_800_000_000.0
+DAY = 86_400.0
+
+
+def lost(told: Mapping[str, Hurts | None]) -> Lost:
+    return lost_now(told, NOW, DAY)
 
 
 def hurts(*at: Hurt, ports: int | None = None) -> Hurts:
@@ -44,6 +54,16 @@ def test_whoever_does_not_say_is_named_and_so_is_who_has_more_ports() -> None:
     found = lost({"quiet": None, "full": hurts(on("80/tcp"), ports=3), "old": hurts(ports=2)})
     assert found.silent == ("quiet",)
     assert found.cut == {"full": 2, "old": 2}
+
+
+def test_whoever_has_not_watched_for_long_is_named() -> None:
+    """A version before does not say since when: that is not known, here."""
+    since = {"old": NOW - DAY, "young": NOW - 45, "ahead": NOW + 9, "before": None}
+    told = {
+        i: Hurts(ports=0, sources=0, since=None if at is None else int(at))
+        for i, at in since.items()
+    }
+    assert lost({**told, "quiet": None}).young == ("ahead", "young")
 
 
 def test_one_that_everybody_uses_is_open_to_everybody() -> None:

@@ -56,6 +56,7 @@
         : "open_ports cannot let in all of it: look with 'neti preview' on the host",
     ]));
     const silent = data.ports.flatMap((tier) => tier.lost.silent);
+    const young = data.ports.flatMap((tier) => tier.lost.young);
     const cut = data.ports.flatMap((tier) => Object.entries(tier.lost.cut));
     return N.section("ports", "Ports that enforcing would shut",
       el("p", null, "These ports are in use by machines that are not members. Enforcing shuts them, ",
@@ -70,6 +71,9 @@
       silent.length ? el("div", { class: "notice" },
         `${N.counted(silent.length, "host does", "hosts do")} not say, so nobody knows of: `,
         N.hostRefs(silent, silent.length, "ports-silent")) : "",
+      young.length ? el("div", { class: "notice" },
+        `${N.counted(young.length, "host has", "hosts have")} watched for less than a day, so what runs `,
+        "daily may not have come yet: ", N.hostRefs(young, young.length, "ports-young")) : "",
       cut.length ? el("details", { "data-key": "cut" },
         el("summary", null, "Hosts of which more ports are not listed"),
         cut.slice(0, MOST).map(([id, more], at) => [at ? ", " : "", N.hostRef(id), ` (${N.number(more)} more)`])) : "");

@@ -152,14 +152,15 @@
   function shut(said) {
     if (!said || !said.hurts) return el("p", null, "It has not reported that.");
     const at = said.hurts.at || [];
-    if (!said.hurts.ports) return el("p", { class: "good" }, "None that is in use.");
+    const since = said.hurts.since ? [" It has watched since ", N.time(said.hurts.since), "."] : "";
+    if (!said.hurts.ports) return el("p", { class: "good" }, "None that is in use.", since);
     return [
       N.table("Ports that enforcing would shut", ["Port", "Sources", "From"], at.map(([port, sources, networks]) =>
         [port, el("code", null, N.bdi(port)), N.number(sources),
           networks && networks.length ? N.bdi(networks.join(", ")) : "not reported"]), { captionHidden: true }),
       said.hurts.ports > at.length ? el("p", { class: "notice" },
         `${N.number(said.hurts.ports - at.length)} more that it had no room to name.`) : "",
-      el("p", null, N.commandLine("neti preview", "on the host"), " names them all, with the lines for open_ports."),
+      el("p", null, N.commandLine("neti preview", "on the host"), " names them all, with the lines for open_ports.", since),
     ];
   }
 
