@@ -1,5 +1,5 @@
 # make setup | lab | check | test | coverage | lint | screenshots | bench | bench-quick | drills |
-# deb | deb-test: everything a newcomer needs, from a bare Debian 12.
+# bundle | package-test | bundle-check: everything a newcomer needs, from a bare Debian 12.
 
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -13,7 +13,7 @@ LANES ?= 2
 # Each process would compile Neti anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup lab check quick test every screenshots coverage kernel-test lint style types bench bench-quick drills deb deb-test clean
+.PHONY: setup lab check quick test every screenshots coverage kernel-test lint style types bench bench-quick drills bundle bundle-check package-test clean
 
 setup: $(STAMP)
 
@@ -60,19 +60,28 @@ every: setup
 
 # The pictures of the dashboard in docs/images, by the code of a test.
 screenshots: setup
+	scripts/system-packages pictures
 	$(VENV)/bin/python -m tests.browser.screenshots
+	pngquant --force --strip --skip-if-larger --speed 1 --ext .png docs/images/*.png
 
 # The dataplane on another Linux: make kernel-test KERNEL=linux-image-5.10.0-30-amd64_5.10.218-1_amd64.deb
 kernel-test: setup
 	scripts/kernel-test $(KERNEL)
 
-# dist/neti_VERSION_ARCH.deb
-deb: setup
-	scripts/build-deb
+# dist/neti-VERSION-linux-ARCH.tar.gz, and a .deb and a .rpm of the same. ARCHES="amd64 arm64": both.
+bundle: setup
+	scripts/system-packages bundle
+	$(VENV)/bin/python -m bundling build $(ARCHES)
 
-# Installs, runs, upgrades and removes the package on machines of its own, with a real systemd.
-deb-test: deb
-	scripts/debian-root build/debian-root
+# What of the bundle has a newer version in the registries.
+bundle-check: setup
+	scripts/system-packages bundle
+	$(VENV)/bin/python -m bundling check
+
+# Installs, runs, upgrades and removes the packages on machines of its own, each with a real systemd:
+# Debian 11 to the next, and one that has a shell and systemd only.
+package-test: bundle
+	for release in bullseye bookworm trixie forky; do scripts/debian-root build/roots/$$release $$release; done
 	$(VENV)/bin/python -m pytest -m package tests/package
 
 # Beside what else there is: under 25 minutes, or under 4 with small sizes. docs/benchmarks.md

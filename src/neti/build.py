@@ -13,8 +13,9 @@ STAMP: Final = "commit"  # the file beside this one, in a wheel
 FOR_A_RELEASE: Final = "NETI_RELEASE"  # set: what is built is the release itself
 _COMMIT: Final = re.compile(r"[0-9a-f]{40,64}")
 _SHOWN: Final = 10
-_DEB: Final = Path("/usr/lib/neti")  # as scripts/build-deb has it
-_DPKG: Final = Path("/var/lib/dpkg/info/neti.list")
+_BUNDLE: Final = Path("/opt/neti")  # as docs/design/bundle.md has it
+_BY: Final = "installed-by"  # in it, by whoever put it there
+_WRAPPINGS: Final = ("deb", "rpm", "tarball")
 _INSTALLER: Final = re.compile(r"[a-z][a-z0-9.-]{0,31}")
 _AT_MOST: Final = 1 << 20
 
@@ -27,14 +28,16 @@ def suffix(package: Path = Path(__file__).parent) -> str:
     return f"+g{commit[:_SHOWN]}" if _COMMIT.fullmatch(commit) else ""
 
 
-def installed(package: Path = Path(__file__).parent, listed: Path = _DPKG) -> str:
-    """How this came here: "deb", "pip" (any installer of wheels says who it is), "source" (a clone
-    that is run as it is). Empty where nothing tells: it is not guessed."""
+def installed(package: Path = Path(__file__).parent, bundle: Path = _BUNDLE) -> str:
+    """How this came here: "deb", "rpm" or "tarball" (the bundle), "pip" (any installer of wheels
+    says who it is), "source" (a clone that is run as it is). Empty where nothing tells: it is not
+    guessed."""
     site = package.parent
     if site.name == "src":
         return "source"
-    if site.is_relative_to(_DEB) and listed.exists():
-        return "deb"
+    if site.is_relative_to(bundle):
+        by = _read(bundle / _BY)
+        return by if by in _WRAPPINGS else ""
     said = next((_read(path) for path in site.glob("neti-*.dist-info/INSTALLER")), "")
     return "pip" if _INSTALLER.fullmatch(said) else ""
 

@@ -55,7 +55,7 @@ def test_the_playbooks_are_valid(tmp_path: Path, name: str) -> None:
 
 WAYS = [
     ({"neti_install_from": "pip", "neti_venv": "FOLDER"}, "FOLDER/bin/neti"),
-    ({"neti_install_from": "pip"}, "/opt/neti/bin/neti"),
+    ({"neti_install_from": "pip"}, "/opt/neti-venv/bin/neti"),
     ({"neti_install_from": "deb", "neti_venv": "FOLDER"}, "/usr/bin/neti"),
     ({}, "/usr/bin/neti"),
     ({"neti_install_from": "pip", "neti_command": "FOLDER/own"}, "FOLDER/own"),

@@ -90,7 +90,8 @@ def test_an_editor_is_led_to_the_schema() -> None:
     line = (SCRIPT.parents[1] / "deploy/neti.yml.example").read_text().splitlines()[0]
     assert line == "# yaml-language-server: $schema=/usr/share/neti/neti.schema.json"
     assert line in PAGES["neti.yml.5"].replace("\\-", "-")
-    assert line.rpartition("=")[2] in (SCRIPT.parent / "build-deb").read_text()
+    laid_out = (SCRIPT.parents[1] / "bundling/host_files.py").read_text()
+    assert line.rpartition("=/")[2] in laid_out
 
 
 @pytest.mark.parametrize("name", sorted(set(PAGES) - {"neti.yml.5"}))

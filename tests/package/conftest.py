@@ -13,19 +13,21 @@ from tests.support.machine import Machine
 from tests.support.netns import require_root
 
 ROOT = Path(__file__).parents[2]
+ROOTS = ROOT / "build/roots"
 
 
 @pytest.fixture(scope="session")
 def debs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """The package, and a later version of it. ``make deb-test`` has built the first."""
+    """The package, and a later version of it. ``make package-test`` has built the first."""
     require_root()
-    built = sorted((ROOT / "dist").glob("neti_*.deb"))
-    if not built or not (ROOT / "build/debian-root/.complete").exists():
-        pytest.skip("the package or the clean root file system is not built: make deb-test")
-    deb = max(built, key=lambda path: path.stat().st_mtime)
+    if not (ROOTS / "bookworm/.complete").exists():
+        pytest.skip("the clean root file systems are not built: make package-test")
+    deb = newest("neti_*.deb")
     later_than_it = [path for path in _sources() if path.stat().st_mtime > deb.stat().st_mtime]
     if later_than_it:
-        pytest.fail(f"{deb.name} is older than {later_than_it[0].relative_to(ROOT)}: make deb-test")
+        pytest.fail(
+            f"{deb.name} is older than {later_than_it[0].relative_to(ROOT)}: make package-test"
+        )
     folder = tmp_path_factory.mktemp("debs")
     later, tree = folder / "neti-later.deb", folder / "tree"
     subprocess.run(["dpkg-deb", "-R", str(deb), str(tree)], check=True)
@@ -37,9 +39,19 @@ def debs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return [deb, later]
 
 
+def newest(pattern: str) -> Path:
+    """Of what was built for this machine."""
+    words = ["dpkg", "--print-architecture"]
+    arch = subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
+    built = [path for path in (ROOT / "dist").glob(pattern) if arch in path.name]
+    if not built:
+        pytest.skip(f"{pattern} is not built: make package-test")
+    return max(built, key=lambda path: path.stat().st_mtime)
+
+
 def _sources() -> Iterator[Path]:
     """All that goes into the package."""
-    for name in ("src", "deploy", "docs", "scripts"):
+    for name in ("src", "bundling", "deploy", "docs"):
         found = (ROOT / name).rglob("*")
         yield from (path for path in found if path.is_file() and path.suffix != ".pyc")
     yield from (ROOT / name for name in ("README.md", "CHANGELOG.md", "LICENSE", "pyproject.toml"))
@@ -57,7 +69,7 @@ def debian(debs: list[Path], request: pytest.FixtureRequest) -> Iterator[Machine
         shutil.copy(deb, files / name)
     os.chmod(folder, 0o755)
     try:
-        with machine.booted(ROOT / "build/debian-root", folder, *words) as booted:
+        with machine.booted(ROOTS / "bookworm", folder, *words) as booted:
             yield booted
     finally:
         shutil.rmtree(folder)

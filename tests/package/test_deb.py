@@ -127,9 +127,9 @@ def test_installing_without_a_configuration_starts_nothing(debian: Machine) -> N
     assert debian.path("/usr/share/man/man5/neti.yml.5.gz").exists()
     assert "properties" in json.loads(debian.path("/usr/share/neti/neti.schema.json").read_text())
     # AWS's SDK is there, with what Neti calls of it; credentials are the first that it lacks.
-    sdk = "import boto3, sys; assert boto3.__file__.startswith('/usr/lib/neti/'); "
+    sdk = "import boto3, sys; assert boto3.__file__.startswith('/opt/neti/'); "
     sdk += "[boto3.client(s, region_name='eu-west-1') for s in sys.argv[1:]]"
-    debian.run("/usr/lib/neti/bin/python3", "-IBc", sdk, "ec2", "service-quotas", "sts")
+    debian.run("/opt/neti/bin/python3", "-IBc", sdk, "ec2", "service-quotas", "sts")
     refused = debian.run("neti", "agent", check=False)
     assert refused.returncode == 2
     assert "/etc/neti/neti.yml does not exist" in refused.stderr
@@ -258,7 +258,7 @@ def test_a_life(debian: Machine) -> None:
     assert held(debian) == empty
     assert debian.path("/var/lib/neti/members.jsonl").exists()
     assert not debian.path("/var/lib/neti/down").exists()
-    assert not debian.path("/usr/lib/neti").exists()
+    assert not debian.path("/opt/neti").exists()
     debian.run("systemctl", "stop", "peer", check=False)
     debian.run("dpkg", "-P", "neti")
     for left in ("/var/lib/neti", "/etc/neti", "/var/log/neti"):

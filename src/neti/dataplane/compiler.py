@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Final
 
 from neti.dataplane import libnftables
-from neti.dataplane.netlink import Order, headed, message
-from neti.dataplane.nf_tables import SUBSYSTEM
+from neti.dataplane.netlink import Order, headed, message, without
+from neti.dataplane.nf_tables import NEWSET, NFGEN_BYTES, SUBSYSTEM
 from neti.errors import DataplaneError, RulesRefused
 from neti.text import printable
 from neti.words import why
@@ -24,6 +24,7 @@ _CHILD: Final = Path(libnftables.__file__)
 _PATIENCE: Final = 20.0  # seconds; 0.05 is usual
 _SHOWN: Final = 600
 _KEPT: Final = 8
+_NOTES: Final = 13  # NFTA_SET_USERDATA
 
 
 def compile_rules(text: str) -> tuple[Order, ...]:
@@ -34,13 +35,21 @@ def compile_rules(text: str) -> tuple[Order, ...]:
 @lru_cache(maxsize=_KEPT)
 def _compiled(text: str) -> tuple[Order, ...]:
     orders = tuple(
-        (kind, flags, body)
+        (kind, flags, _without_notes(body) if kind == NEWSET else body)
         for kind, flags, _, body in headed(_run_child(text.encode()))
         if kind >> 8 == SUBSYSTEM
     )
     if not orders:
         raise DataplaneError("libnftables made nothing of the rules")
     return orders
+
+
+def _without_notes(body: bytes) -> bytes:
+    """A set without what the library notes for itself of how it was written. Versions before 1.1.4
+    die of a note that they do not know, which 1.1.2 and later make for each set: so would the nft
+    of this host, or of a container, as soon as it lists our table. Nobody needs them: our sets have
+    types that the kernel keeps."""
+    return body[:NFGEN_BYTES] + without(body[NFGEN_BYTES:], _NOTES)
 
 
 def printed(command: str, holds: Iterable[tuple[int, bytes]]) -> str:

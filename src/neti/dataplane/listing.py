@@ -43,9 +43,9 @@ from neti.dataplane.nf_tables import (
 )
 from neti.dataplane.way_out import is_down_mark
 
-# Of a set: key type and length, data type and length, policy, size and fields, time-out, userdata
-# (what nft wrote it as), object type, expressions. The rest is a name or a handle.
-_OF_A_SET: Final = (4, 5, 6, 7, 8, 9, 11, 13, 15, 17, 18)
+# Of a set: key type and length, data type and length, policy, size and fields, time-out, object
+# type, expressions. The rest is a name, a handle, or nft's note of how it was written.
+_OF_A_SET: Final = (4, 5, 6, 7, 8, 9, 11, 15, 17, 18)
 _OF_A_CHAIN: Final = (CHAIN_TYPE, CHAIN_HOOK, CHAIN_POLICY, 10)  # 10: flags
 _RULE_COMPAT, _RULE_USERDATA = 5, 7
 # Expressions whose state changes with the packets.

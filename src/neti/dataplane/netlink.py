@@ -76,6 +76,18 @@ def attributes(payload: bytes) -> Iterator[tuple[int, bytes]]:
         offset += (length + 3) & ~3
 
 
+def without(payload: bytes, kind: int) -> bytes:
+    """All attributes but those of this type, byte for byte as they are."""
+    kept, offset = bytearray(), 0
+    while offset + _ATTRIBUTE.size <= len(payload):
+        length, found = _ATTRIBUTE.unpack_from(payload, offset)
+        end = offset + (max(length, _ATTRIBUTE.size) + 3 & ~3)
+        if found & _NLA_TYPE_MASK != kind:
+            kept += payload[offset:end]
+        offset = end
+    return bytes(kept)
+
+
 def u32(content: bytes | None) -> int:
     """In the machine's byte order; 0 when it is not there."""
     if content is None or len(content) < 4:

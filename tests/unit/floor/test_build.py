@@ -73,7 +73,11 @@ def test_how_it_was_installed_is_not_guessed(tmp_path: Path) -> None:
     (info / "INSTALLER").write_text("pip\n")
     assert build.installed(package) == "pip"
     assert build.installed(tmp_path / "src/neti") == "source"
-    inside = Path("/usr/lib/neti/lib/python3.11/site-packages/neti")
-    assert build.installed(inside, tmp_path / "neti.list") == ""
-    (tmp_path / "neti.list").touch()
-    assert build.installed(inside, tmp_path / "neti.list") == "deb"
+    bundle = tmp_path / "opt/neti"
+    inside = bundle / "lib/python3.13/dist-packages/neti"
+    inside.mkdir(parents=True)
+    assert build.installed(inside, bundle) == ""
+    for word in ("deb", "rpm", "tarball"):
+        (bundle / "installed-by").write_text(f"{word}\n")
+        assert build.installed(inside, bundle) == word
+    assert build.installed(package, bundle) == "pip"
