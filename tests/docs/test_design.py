@@ -20,7 +20,7 @@ PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 DESIGN = [page for page in sorted((DOCS / "design").glob("*.md")) if page.name != "ebpf.md"]
 SOURCES = [
     path
-    for name in ("src", "lab", "drills", "benchmarks", "tests", "scripts", "simulation")
+    for name in ("src", "lab", "drills", "benchmarks", "tests", "scripts", "simulation", "bundling")
     for path in (ROOT / name).rglob("*.py")
 ]
 # ZooKeeper's own word, and a pattern.

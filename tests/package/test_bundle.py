@@ -40,6 +40,7 @@ _SHELL_AND_SYSTEMD: Final = (
     "systemd-*",
     "journalctl",
     "mount",
+    "umount",
 )
 
 
@@ -211,7 +212,7 @@ def test_the_rpm_is_installed_and_removed(debs: list[Path], rpm_root: Path) -> N
 
     before = _everything(rpm_root)
     rpm("-i", str(newest("neti-*.rpm")))
-    inside = ["chroot", str(rpm_root)]
+    inside = ["/usr/sbin/chroot", str(rpm_root)]
     said = subprocess.run(
         [*inside, "/usr/bin/neti", "--version"], capture_output=True, text=True, check=True, env={}
     )

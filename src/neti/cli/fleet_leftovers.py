@@ -15,7 +15,6 @@ from neti.cli.common import (
     fleet_told,
     refuse_unknown_site,
     settings_in_force,
-    unknown_member,
 )
 from neti.cli.fleet_asked import for_operators, site_option, where_option
 from neti.cli.fleet_fresh import say_anew
@@ -109,14 +108,7 @@ def _print(seen: Seen, hosts: Collection[str], to: str | None, as_json: bool) ->
 
 def _id_of(seen: Seen, to: str) -> str:
     """Of a member by its id or one of its addresses; an id that was one counts too."""
-    called = {one.to for told in seen.told.values() for one in told.left or ()}
-    if to in {*seen.members, *seen.leases.values(), *called}:
-        return to
-    for member in seen.members.values():
-        addresses = member.private, member.public, member.overlay, *member.more
-        if to in {str(one) for one in addresses if one is not None}:
-            return member.id
-    raise unknown_member(to)
+    return seen.id_of(to, {one.to for told in seen.told.values() for one in told.left or ()})
 
 
 def _from(call: dict[str, Any], now: float) -> str:

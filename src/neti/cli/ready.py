@@ -85,14 +85,15 @@ def ready(host: str, config: Path, as_json: bool, asked: tuple[Question, ...], f
     """
     settings, questions = settings_in_force(config), asked or QUESTIONS
     seen = _seen(settings, fresh=fresh)
-    host_id = looking.id_of(seen, host)
+    host_id = seen.id_of(host)
     known = looking.known(settings, seen, time.time())
     own = looking.own_id(settings, ask) == host_id
     more: list[Finding] = []
     if own:
         found = looking.here(settings, ask)
         known, more = looking.with_here(host_id, known, found), list(looking.findings_here(found))
-    every = [*readiness.judged(host_id, known), *more]
+    said = readiness.unknown() if seen.unanswered is not None else readiness.judged(host_id, known)
+    every = [*said, *more]
     findings = [one for one in every if set(one.of) & set(questions)]
     lights = {question: worst(findings, question) for question in questions}
     unseen = "" if own else looking.unknown_elsewhere(host_id, questions)
@@ -198,7 +199,7 @@ def drained_lines(host_id: str, findings: Sequence[Finding]) -> Iterator[str]:
 def _drained(
     settings: Settings, seen: Seen, hosts: Sequence[str], quiet: float
 ) -> dict[str, list[Finding]]:
-    return drained_of(settings, seen, [looking.id_of(seen, host) for host in hosts], quiet)
+    return drained_of(settings, seen, [seen.id_of(host) for host in hosts], quiet)
 
 
 def drained_of(

@@ -11,13 +11,12 @@ from neti.cli.ending import if_interrupted
 from neti.cli.output import consent, explain, print_json, say
 from neti.cli.ready import drained_lines, drained_of, is_drained, span_option
 from neti.config import load
-from neti.errors import NetiError
+from neti.errors import NetiError, RegistryUnavailable
 from neti.fleet.attendance import moment
 from neti.host import caller
 from neti.model.settings import Settings
 from neti.oneshot import retiring
 from neti.oneshot.grouping import having_line, heirs, named_in
-from neti.oneshot.readiness import id_of
 from neti.oneshot.registered import registered_of
 from neti.oneshot.seen import Seen
 from neti.registry import OperatorRegistry
@@ -178,7 +177,7 @@ def _retire(
         raise seen.unanswered
     with registry_of(settings) as registry:
         known = retiring.retired(registry)
-        ids = [i if i in known else id_of(seen, i) for i in dict.fromkeys(hosts)]
+        ids = [i if i in known else seen.id_of(i) for i in dict.fromkeys(hosts)]
         _refuse_gateways(settings, seen, ids)
         found = drained_of(settings, seen, [i for i in ids if i not in known], asked.quiet)
         refused = [i for i, each in found.items() if not (asked.anyway or is_drained(each))]
@@ -230,13 +229,19 @@ def _take_out(
     retiring.say(registry, ids, now=time.time())
     caller.note("retire", ids=some(ids), hosts=len(ids))
     rows = {i: "was not registered; it is retired" for i in ids if i not in there}
-    for host_id, after in retiring.gone(registry, there, seconds=asked.patience):
-        rows[host_id] = f"out, after {after:.1f} s"
-    out = list(rows)
-    if out and (why := retiring.let_go(settings, registry, out)) is not None:
-        explain(f"agents of earlier versions may go on keeping some of them: {why}")
-    if asked.release_leases:
-        rows |= _without_leases(settings, registry, out, rows)
+    try:
+        for host_id, after, goodbye in retiring.gone(registry, there, seconds=asked.patience):
+            rows[host_id] = f"out, after {after:.1f} s" if goodbye else _without_goodbye(after)
+        out = list(rows)
+        if out and (why := retiring.let_go(settings, registry, out)) is not None:
+            explain(f"agents of earlier versions may go on keeping some of them: {why}")
+        if asked.release_leases:
+            rows |= _without_leases(settings, registry, out, rows)
+    except RegistryUnavailable as away:
+        raise RegistryUnavailable(
+            f"{away}\nthe word is in the registry: {some(ids)} will leave, or have left\n"
+            "→ when it answers again: the same command, which goes on from there"
+        ) from away
     for host_id in ids:
         if host_id not in rows:
             rows[host_id] = (
@@ -244,6 +249,14 @@ def _take_out(
                 "or hangs\n→ 'neti leave' there, or stop its agent; then this command again"
             )
     return rows
+
+
+def _without_goodbye(after: float) -> str:
+    return (
+        f"registered no more, after {after:.1f} s, but it did not say goodbye: its session has "
+        "ended, so its agent hangs or has died, and peers keep it until linger_seconds are over\n"
+        "→ systemctl status neti, there; its agent leaves as soon as it reads the word"
+    )
 
 
 def _leases_too(silent: list[str]) -> str:

@@ -75,12 +75,13 @@ _MEANS: Final[Mapping[State, str]] = {
 @dataclass(frozen=True, slots=True)
 class Word:
     """What this host's agent says about a host that is lost or held. ``since``: Unix seconds;
-    ``gone_in``: in how many seconds peers let go of it."""
+    ``gone_in``: in how many seconds peers let go of it; ``overlay``: by which it is kept."""
 
     state: Literal["lost", "held"]
     since: float | None = None
     site: str | None = None
     gone_in: float | None = None
+    overlay: str | None = None
 
 
 def absent(
@@ -108,7 +109,7 @@ def absent(
             state = "left"
         elif word is not None:
             state = word.state
-        overlay = leases.get(host_id)
+        overlay = leases.get(host_id) or (word.overlay if word is not None else None)
         rows.append(
             {
                 "name": host_id,

@@ -75,9 +75,9 @@ def matrix(
             if target in members and target != host_id:
                 missed.setdefault(target, []).append(host_id)
     far = frozenset(others)
-    tries = _tries(rows, {*members, *far})
+    tried = tries(rows, {*members, *far})
     enough = min(MOST, len({*members, *far}) - 1) * (100 - _SLACK)
-    targets = [Target(id=i, by=tuple(by), of=max(len(by), tries[i])) for i, by in missed.items()]
+    targets = [Target(id=i, by=tuple(by), of=max(len(by), tried[i])) for i, by in missed.items()]
     return Matrix(
         rows=rows,
         targets=tuple(sorted(targets, key=lambda t: (-len(t.by) / t.of, -len(t.by), t.id))),
@@ -91,7 +91,7 @@ def matrix(
     )
 
 
-def _tries(rows: Mapping[str, Verified], members: Collection[str]) -> dict[str, int]:
+def tries(rows: Mapping[str, Verified], members: Collection[str]) -> dict[str, int]:
     """By how many of those who gave a row each member was tried. A host that was not asked by a
     word tried all."""
     tries = dict.fromkeys(members, 0)

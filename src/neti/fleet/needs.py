@@ -41,14 +41,17 @@ def needs(
     now: float,
     not_own: Collection[str] = (),
     skipped: int = 0,
+    in_part: bool = False,
 ) -> list[Need]:
     """``not_own``: hosts of which somebody else says something; ``skipped``: entries that no agent
-    believes; ``now``: Unix seconds."""
+    believes; ``in_part``: who looks may not read how hosts are; ``now``: Unix seconds."""
     fresh = [row for row in rows if off_by(row, now) is None]
     found = [
+        *_nobody(rows, away),
         *_absent(away),
         *_silent(rows, now),
         *_stages(fresh),
+        *([] if in_part else _unsaid(fresh)),
         *_problems(fresh),
         *_of_the_registry(not_own, skipped),
         *_before_the_move(fresh, told),
@@ -121,12 +124,34 @@ _IN_STAGES: Final = {
         ("there: neti status", "there: neti confirm"),
     ),
 }
+_KNOWN_STAGES: Final = frozenset({"shadow", "enforced", *_IN_STAGES})
 _DOWN_OPEN: Final = "down_open"  # the problem of a host that is down and should be enforced
 _Kinds = Mapping[str, tuple[Severity, str, tuple[str, ...]]]
 
 
 def _absent(away: Iterable[Row]) -> Iterator[Need]:
     return _by(_ABSENT, ((row["state"], row["id"]) for row in away))
+
+
+def _nobody(rows: Collection[Row], away: Collection[Row]) -> Iterator[Need]:
+    if not rows and not away:
+        yield Need(
+            code="nobody",
+            severity=Severity.WARNING,
+            what="no host is registered, and none holds a lease: the fleet is new, or its registry "
+            "was wiped",
+            then=("neti registry check",),
+        )
+
+
+def _unsaid(rows: Iterable[Row]) -> Iterator[Need]:
+    yield from _need(
+        "no_stage",
+        Severity.WARNING,
+        (row["id"] for row in rows if shown_stage(row) not in _KNOWN_STAGES),
+        "{are} registered without saying in which stage, or in one that this version does not know",
+        "there: neti status",
+    )
 
 
 def _stages(rows: Collection[Row]) -> Iterator[Need]:

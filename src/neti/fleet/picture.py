@@ -263,7 +263,7 @@ def happened(before: Picture, after: Picture) -> Iterator[Event]:
             yield from _of_one(former, cell, after.at)
     for host_id, former in before.cells.items():
         if host_id not in after.cells:
-            yield _event(former, after.at, "is gone, and its lease is released")
+            yield _event(former, after.at, "is in the registry no more, with its lease")
 
 
 def fair(held: Iterable[Event], new: Iterable[Event]) -> list[Event]:

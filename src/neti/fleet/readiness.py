@@ -9,6 +9,7 @@ from typing import Final
 
 from neti.fleet.attendance import lasting, moment
 from neti.fleet.callers import callers, calls_others, real_callers
+from neti.fleet.crossing import matrix, tries
 from neti.fleet.finding import A_DAY, QUESTIONS, SHOWN, Finding, Known, Light, Question
 from neti.fleet.selecting import off_by
 from neti.model.problem_codes import OUT_OF_STEP
@@ -32,6 +33,16 @@ def judged(host_id: str, known: Known) -> Iterator[Finding]:
     if host_id in known.members:
         yield from reached(host_id, known)
     yield from callers(host_id, told.calls if told is not None else None, known)
+
+
+def unknown() -> Iterator[Finding]:
+    """Where the registry does not answer."""
+    yield Finding(
+        light="yellow",
+        of=QUESTIONS,
+        what="the registry does not answer, so what hosts say of it is not known",
+        then=("→ ask again when it does",),
+    )
 
 
 def drained(host_id: str, known: Known) -> Iterator[Finding]:
@@ -107,27 +118,41 @@ def reached(host_id: str, known: Known) -> Iterator[Finding]:
         if i != host_id and told.verified is not None and known.now - told.verified.at < A_DAY
     }
     missing = sorted(i for i, row in rows.items() if host_id in row.missed)
+    # Who verified before it came may not have tried it.
+    since = known.told.get(host_id, Document()).config_read or 0
+    rows = {i: row for i, row in rows.items() if row.at >= since or i in missing}
+    seen = matrix(rows, known.members)
+    unsure = sorted({*seen.few, *(i for i, row in rows.items() if row.missed_more)})
+    tried = tries(rows, known.members).get(host_id, 0)
     if missing:
         yield Finding(
             light="red",
             of=of,
-            what=f"not reached by {some(missing, SHOWN)}, of {counted(len(rows), 'host')} that "
-            "verified within a day",
+            what=f"not reached by {some(missing, SHOWN)}, of {counted(tried, 'host')} that tried "
+            "within a day",
             then=(f"→ {command('neti verify', host_id)}, on one of them",),
         )
-    elif not rows:
+    elif not tried:
         yield Finding(
             light="yellow",
             of=("move",),
-            what="no other host has verified within a day, so nobody knows who reaches it",
+            what="no other host has tried it within a day and since its agent began, so nobody "
+            "knows who reaches it",
+            then=("→ neti fleet verify --wait",),
+        )
+    elif unsure:
+        yield Finding(
+            light="yellow",
+            of=("move",),
+            what=f"it may be one that {some(unsure, SHOWN)} did not try, or did not name: what "
+            f"{'these say' if len(unsure) > 1 else 'this one says'} is not of all members",
             then=("→ neti fleet verify --wait",),
         )
     else:
         yield Finding(
             light="green",
             of=of,
-            what=f"{counted(len(rows), 'host')} verified within a day, and none says that it was "
-            "not reached",
+            what=f"{counted(tried, 'host')} tried it within a day, and reached it",
         )
 
 

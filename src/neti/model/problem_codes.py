@@ -493,7 +493,7 @@ _KINDS: Final = (
     ),
 )  # fmt: skip
 
-# All hosts have these at the same time, so no host reports them to the others. So it is with
+# What a look at the whole fleet shows by itself, so no host reports it to the others. So it is with
 # required encryption while it is rolled out: whether it is in effect they report by another word.
 ABOUT_THE_FLEET: Final = frozenset(
     {
@@ -502,14 +502,10 @@ ABOUT_THE_FLEET: Final = frozenset(
         "encryption_not_strict",
         "forged",
         "gateways_gone",
-        "groups_held",
         "held",
-        "live_setting",
         "lost",
         "not_vouched",
-        "origin",
         "registry",
-        "strict_gone",
     }
 )
 # With one of these, what the registry says is not in this host's kernel, or the other way round:

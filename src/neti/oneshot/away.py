@@ -1,9 +1,9 @@
-"""Hosts that hold a lease and are not registered: what the registry and this host's agent say of
-them. Reads."""
+"""Hosts that hold a lease, or that this host's agent keeps, and that are not registered: what the
+registry and this host's agent say of them. Reads."""
 
 import contextlib
 import ipaddress
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,20 +30,9 @@ def absent(
     """Since when they are gone, only an agent knows: this host's, where there is one."""
     leases = {**known, **expected}
     missing = leases.keys() - fleet.members.keys()
-    if not missing:
-        return []
-    folder = settings.table_files_path
     words = None
     with contextlib.suppress(NetiError):
-        status = status_of(client.call(folder, "status", within=PATIENCE))
-        members = client.call(folder, "members", within=PATIENCE)
-        sites = {str(one["id"]): str(one["site"]) for one in members}
-        lingers = settings.linger_seconds
-        words = {
-            one.id: Word("lost", one.since, sites.get(one.id), _left(one.seconds, lingers))
-            for one in status.lost
-        }
-        words |= {one.id: Word("held", one.since, sites.get(one.id)) for one in status.holds}
+        words = _words(settings, fleet, missing)
     return attendance.absent(
         leases,
         fleet.members,
@@ -52,6 +41,35 @@ def absent(
         expected=expected.keys(),
         words=words,
     )
+
+
+def _words(settings: Settings, fleet: Fleet, missing: Collection[str]) -> dict[str, Word]:
+    """By id what this host's agent says. It also knows whom it keeps though the registry, wiped
+    perhaps, has no lease of theirs. Raises NetiError where no agent answers."""
+    folder, lingers = settings.table_files_path, settings.linger_seconds
+    status = status_of(client.call(folder, "status", within=PATIENCE))
+    kept = {one.id for one in (*status.lost, *status.holds)} - fleet.members.keys()
+    if not missing and not kept:
+        return {}
+    told = client.call(folder, "members", within=PATIENCE)
+    sites = {str(one["id"]): str(one["site"]) for one in told}
+    words = {
+        one.id: Word(
+            "lost",
+            one.since,
+            sites.get(one.id),
+            _left(one.seconds, lingers),
+            one.overlay,
+        )
+        for one in status.lost
+    }
+    words |= {
+        one.id: Word("held", one.since, sites.get(one.id), overlay=one.overlay)
+        for one in status.holds
+    }
+    if status.id in missing:  # it does not count itself among those who are away
+        words.setdefault(status.id, Word("lost", site=status.site))
+    return words
 
 
 def _left(gone: float | None, lingers: float) -> float | None:

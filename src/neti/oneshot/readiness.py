@@ -38,17 +38,6 @@ def known(settings: Settings, seen: Seen, now: float, quiet: float = A_DAY) -> K
     )
 
 
-def id_of(seen: Seen, text: str) -> str:
-    """Of a host by its id or one of its addresses. Raises NetiError."""
-    away = {row["id"] for row in seen.away}
-    if text in {*seen.members, *seen.leases.values(), *away}:
-        return text
-    for member in seen.members.values():
-        if text in map(str, (member.overlay, member.private, member.public, *member.more)):
-            return member.id
-    raise NetiError(f"no host has the id or the address {text}\n→ 'neti fleet' lists them")
-
-
 @dataclass(frozen=True, slots=True)
 class Here:
     """What only the host itself knows. ``fault``: why its agent did not say who calls it."""

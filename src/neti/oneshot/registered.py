@@ -21,7 +21,7 @@ from neti.fleet.names import server_names
 from neti.fleet.naming import Words, contests
 from neti.fleet.registered import Registered, answer, id_of
 from neti.identity.preflight import registry_addresses
-from neti.model import IPAddress, Member, entry
+from neti.model import Departure, IPAddress, Member, entry
 from neti.model.settings import Settings
 from neti.oneshot.away import PATIENCE
 from neti.oneshot.documents import told_by
@@ -153,13 +153,22 @@ def site_of(registry: OperatorRegistry, host_id: str) -> str | None:
 
 def registered_of(registry: OperatorRegistry, host_ids: Collection[str]) -> set[str]:
     """Those that have an entry; the registry itself refuses to release them then."""
-    found: set[str] = set()
+    return registered_and_departed(registry, host_ids)[0]
+
+
+def registered_and_departed(
+    registry: OperatorRegistry, host_ids: Collection[str]
+) -> tuple[set[str], set[str]]:
+    """Of these hosts those that have an entry, and those that said that they leave."""
+    found, departed = set[str](), set[str]()
     for name in registry.names() if host_ids else ():
         with contextlib.suppress(EntryError):
             parsed = entry.parse(name)
             if isinstance(parsed, Member):
                 found.add(parsed.id)
-    return found & set(host_ids)
+            elif isinstance(parsed, Departure):
+                departed.add(parsed.id)
+    return found & set(host_ids), departed & set(host_ids)
 
 
 def _lost_here(settings: Settings) -> set[str]:

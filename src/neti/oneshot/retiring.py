@@ -15,7 +15,7 @@ from typing import Final
 from neti.errors import NetiError
 from neti.model.settings import Settings
 from neti.oneshot.fleet_release import tell_everybody
-from neti.oneshot.registered import registered_of
+from neti.oneshot.registered import registered_and_departed
 from neti.registry import OperatorRegistry
 from neti.registry.retired import Retired, added, decode, without
 
@@ -61,17 +61,18 @@ def gone(
     seconds: float,
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
-) -> Iterator[tuple[str, float]]:
-    """Each of these as it is not registered any more, with the seconds that it took; ends when all
-    are, or when time is up."""
+) -> Iterator[tuple[str, float, bool]]:
+    """Each of these as it is not registered any more, with the seconds that it took, and whether it
+    said goodbye: peers let go of it at once then, and of one whose session has only ended after a
+    while. Ends when all are, or when time is up."""
     begun, left = clock(), set(ids)
     while left:
         looked = clock()
-        away = sorted(left - registered_of(registry, left))
+        there, departed = registered_and_departed(registry, left)
         now = clock()
-        for host_id in away:
+        for host_id in sorted(left - there):
             left.discard(host_id)
-            yield host_id, now - begun
+            yield host_id, now - begun, host_id in departed
         if not left or now - begun >= seconds:
             return
         sleep(max(_LOOK, 4 * (now - looked)))  # a list of thousands costs the registry something

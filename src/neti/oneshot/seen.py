@@ -33,6 +33,7 @@ from neti.registry.drained import as_read
 from neti.registry.names import NamesUnreadable
 from neti.registry.names import decode as decode_names
 from neti.ruleset.gateways import gateways_of
+from neti.words import some
 
 Documents = Callable[[OperatorRegistry, Mapping[str, str | None]], Told]
 
@@ -72,6 +73,29 @@ class Seen:
     ) -> Words:
         """``pinned``: by word, whose it is, as the operator says."""
         return Words(taken=self.taken, leases=self.leases, pinned=pinned, domain=domain)
+
+    def id_of(self, text: str, also: Collection[str] = ()) -> str:
+        """Of a host by its id or one of its addresses; ``also``: ids that are known besides. Raises
+        NetiError where it is nobody's, and where it is several hosts': two sites may have the same
+        private address."""
+        away = {row["id"]: row["overlay"] for row in self.away}
+        if text in {*self.members, *self.leases.values(), *away, *also}:
+            return text
+        found = {
+            member.id
+            for member in self.members.values()
+            if text in map(str, (member.overlay, member.private, member.public, *member.more))
+        }
+        found |= {host_id for overlay, host_id in self.leases.items() if str(overlay) == text}
+        found |= {host_id for host_id, overlay in away.items() if overlay == text}
+        if not found:
+            raise NetiError(f"no host has the id or the address {text}\n→ 'neti fleet' lists them")
+        if len(found) > 1:
+            raise NetiError(
+                f"{text} is an address of several hosts: {some(sorted(found))}\n"
+                "→ name the one that you mean by its id"
+            )
+        return found.pop()
 
     def rows(self, words: Words | None = None) -> list[Row]:
         made = listing.rows(self.members, self.told, words=words or self.words())

@@ -145,6 +145,7 @@ class Watched:
                     now=now,
                     not_own=found.not_own,
                     skipped=found.skipped_count,
+                    in_part=found.in_part,
                 ),
             ),
             key=key,

@@ -13,6 +13,7 @@ from tests.support.agents import Box, World, world
 
 from neti import durable, log
 from neti.agent import own_entry
+from neti.agent.conditions import own_codes
 from neti.agent.shadow_log import read_alone
 from neti.agent.told import Reload, Stop
 from neti.agent.worker import Job, outcome
@@ -703,6 +704,7 @@ def test_nonsense_in_a_live_setting_is_named(fleet: World) -> None:
         fleet.pass_time(1)
         assert one.status()["settings"]["interval"] == 0.2
         assert "interval" in one.problems()["live_setting"]
+        assert "live_setting" in own_codes(one.running.core)  # else no look at the fleet shows it
 
 
 def test_an_expired_session_is_registered_anew(fleet: World) -> None:

@@ -68,13 +68,13 @@ def test_the_report_says_when_it_was_called_and_how_many_are_connected(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here, _ = world.started(1), world.started(2)
-    counted = {"asked": 5}
+    counted = {"called": 5}
     monkeypatch.setattr(MemoryDataplane, "counters", lambda self: dict(counted))
     world.pass_time(20)
     began = called(here).since
     assert began is not None
     assert called(here).last is None
-    counted["asked"] = 6
+    counted["called"] = 6
     world.pass_time(20)
     last = called(here).last
     assert last is not None
@@ -93,7 +93,7 @@ def test_writing_for_another_reason_does_not_make_a_count_newer(
     """Problems that come and go, oftener than it is counted, neither put off the counting nor
     pass for it."""
     here = world.started(1)
-    monkeypatch.setattr(MemoryDataplane, "counters", lambda self: {"asked": 0})
+    monkeypatch.setattr(MemoryDataplane, "counters", lambda self: {"called": 0})
     world.pass_time(100)
     first = report(here).calls
     assert first is not None
@@ -115,7 +115,7 @@ def test_counters_that_cannot_be_read_make_no_count_newer(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = world.started(1)
-    monkeypatch.setattr(MemoryDataplane, "counters", lambda self: {"asked": 0})
+    monkeypatch.setattr(MemoryDataplane, "counters", lambda self: {"called": 0})
     world.pass_time(20)
     counted = called(here).at
 
@@ -135,7 +135,7 @@ def test_what_the_kernel_does_not_tell_is_not_none(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = world.started(1)
-    monkeypatch.setattr(MemoryDataplane, "counters", lambda self: {"asked": 0})
+    monkeypatch.setattr(MemoryDataplane, "counters", lambda self: {"called": 0})
 
     def refuses(sources: object) -> list[Tracked]:
         raise DataplaneError("no room for the answer")
@@ -152,7 +152,7 @@ def test_while_neti_is_down_nothing_is_watched(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = world.started(1)
-    monkeypatch.setattr(MemoryDataplane, "counters", lambda self: {"asked": 0})
+    monkeypatch.setattr(MemoryDataplane, "counters", lambda self: {"called": 0})
     world.pass_time(20)
     assert called(here).since is not None
     here.ask("down")

@@ -51,7 +51,7 @@ def test_one_member_is_asked_about_by_its_id_or_an_address(neti: Neti) -> None:
     assert "db-1 is called" in neti("leftovers", "--to", "db-1").output
     unknown = neti("leftovers", "--to", "10.9.9.9")
     assert unknown.exit_code == 1
-    assert "no member has the id or the address 10.9.9.9" in unknown.output
+    assert "no host has the id or the address 10.9.9.9" in unknown.output
 
 
 def test_labels_choose_the_hosts_that_call(neti: Neti) -> None:

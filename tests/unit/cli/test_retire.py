@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 
 from neti.cli import cli
 from neti.host import caller
+from neti.model import Departure, entry
 from neti.oneshot import moving, retiring
 from neti.registry.detail import CallsSeen, Document, Verified, encode
 from neti.registry.embedded.registry import EmbeddedRegistry
@@ -110,6 +111,17 @@ def test_a_host_whose_agent_does_not_follow_is_named(
     assert again.exit_code == 0, again.output
     (row,) = json.loads(again.stdout)["hosts"]
     assert row == {"id": "web-1", "state": "was not registered; it is retired", "still_in": []}
+
+
+def test_who_only_lost_its_session_is_not_out(
+    registry: EmbeddedRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Peers let go at once of who says goodbye, and of no other."""
+    rest = [name for name in registry.names() if not name.endswith((".web-1", ".web-2"))]
+    bye = entry.encode_goodbye(Departure("web-2", 0))
+    monkeypatch.setattr(EmbeddedRegistry, "names", lambda _self: frozenset({*rest, bye}))
+    found = {i: said for i, _after, said in retiring.gone(registry, ["web-1", "web-2"], seconds=0)}
+    assert found == {"web-1": False, "web-2": True}
 
 
 def test_leases_are_given_up_when_that_is_said(registry: EmbeddedRegistry, tmp_path: Path) -> None:

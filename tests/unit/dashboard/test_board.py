@@ -44,7 +44,7 @@ def test_a_page_is_told_what_changed_and_no_more() -> None:
         await board.show(at(3, a))
         changes = await told(board, before)
         assert changes[-1]["gone"] == ["b"]
-        assert [one.what for one in board.of_one("b")][-1].startswith("is gone")
+        assert [one.what for one in board.of_one("b")][-1].startswith("is in the registry no more")
 
     asyncio.run(play())
 

@@ -226,7 +226,6 @@ class Fleet:
         )
 
     def joins(self, number: int, **detail: Any) -> EmbeddedRegistry:
-        registry = EmbeddedRegistry(self.folder / "registry.db")
         member = Member(
             id=f"h-{number}",
             site="ec2" if number % 2 else "vpc",
@@ -234,6 +233,10 @@ class Fleet:
             public=None,
             overlay=IPv4Address(f"192.168.0.{number}"),
         )
+        return self.member(member, **detail)
+
+    def member(self, member: Member, **detail: Any) -> EmbeddedRegistry:
+        registry = EmbeddedRegistry(self.folder / "registry.db")
         subnet = IPv4Network("192.168.0.0/18")
         registry.acquire(member.id, subnet, prefer=member.overlay)
         registry.register(
@@ -250,7 +253,10 @@ class Fleet:
         registry.close()
 
     def __call__(self, *words: str) -> Result:
-        return CliRunner().invoke(cli, ["fleet", "-c", str(self.config), *words])
+        return self.neti("fleet", *words)
+
+    def neti(self, command: str, *words: str) -> Result:
+        return CliRunner().invoke(cli, [command, "-c", str(self.config), *words])
 
 
 @pytest.fixture
@@ -361,6 +367,48 @@ def test_a_lost_host_is_in_what_programs_read(
         assert "h-2" not in fleet("--format", style, "--registered-only").stdout
         assert "h-2" not in fleet("--format", style, "--site", "ec2").stdout
     assert fleet("--registered-only").exit_code == 2
+
+
+def test_whom_an_agent_keeps_is_there_though_the_registry_was_wiped(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Peers let it in and reach it: that a fleet without it is all well is not so."""
+    fleet.joins(1, stage="shadow", problems=[], written=int(time.time()))
+    held = {"id": "h-2", "overlay": "192.168.0.2", "since": 5.0, "reason": "too many at once"}
+    status = {
+        "version": "1",
+        "id": "h-1",
+        "site": "ec2",
+        "private": "10.0.0.1",
+        "registry": {"fresh": True},
+        "holds": [held],
+    }
+    answers = {"status": status, "members": [{"id": "h-2", "site": "vpc"}]}
+    monkeypatch.setattr(client, "call", lambda _folder, command, **_: answers[command])
+    (row,) = json.loads(fleet("--json").stdout)["away"]
+    assert (row["id"], row["state"], row["overlay"]) == ("h-2", "held", "192.168.0.2")
+    failed = fleet("--require", "no-problem")
+    assert failed.exit_code == 1
+    assert "h-2" in failed.output
+
+
+def test_an_address_that_several_hosts_have_is_none_of_them(fleet: Fleet) -> None:
+    """Two sites with the same private addresses are what Neti is for."""
+    for number in (1, 2):
+        member = Member(
+            id=f"h-{number}",
+            site="ec2" if number == 1 else "vpc",
+            private=IPv4Address("10.0.0.7"),
+            public=None,
+            overlay=IPv4Address(f"192.168.0.{number}"),
+        )
+        fleet.member(member)
+    for words in (("ready",), ("drained",), ("retire", "--dry-run", "--anyway")):
+        said = fleet.neti(words[0], *words[1:], "10.0.0.7")
+        assert said.exit_code == 1, said.output
+        assert "10.0.0.7 is an address of several hosts: h-1, h-2" in said.output
+        assert "by its id" in said.output
+    assert "h-2" in fleet.neti("drained", "192.168.0.2").output
 
 
 def test_a_missing_host_is_seen_in_the_table(fleet: Fleet) -> None:

@@ -151,7 +151,7 @@ def test_what_happened_is_told_once_and_in_words() -> None:
         "d is on trial (was in shadow)",
         "d has a problem: disk",
         "e joined, in vpc",
-        "b is gone, and its lease is released",
+        "b is in the registry no more, with its lease",
     ]
     assert words(after, after) == []
 
@@ -200,6 +200,20 @@ def test_a_host_that_is_down_and_should_be_enforced_is_said_once() -> None:
 
 def test_nothing_is_needed_where_all_is_well() -> None:
     assert needs([row("a"), row("b")], [], {}, now=NOW) == []
+
+
+def test_a_fleet_of_nobody_is_no_fleet_in_which_all_is_well() -> None:
+    (found,) = needs([], [], {}, now=NOW)
+    assert (found.code, found.then) == ("nobody", ("neti registry check",))
+    assert needs([], [away("x", "left")], {}, now=NOW) == []
+
+
+def test_whoever_speaks_and_does_not_say_its_stage_is_named() -> None:
+    """It looks like one that is silent. Who may not read how hosts are knows of none."""
+    rows = [row("a", stage="purple"), row("b", stage="")]
+    (found,) = needs(rows, [], {}, now=NOW)
+    assert (found.code, found.hosts) == ("no_stage", ("a", "b"))
+    assert needs(rows, [], {}, now=NOW, in_part=True) == []
 
 
 def test_braces_in_what_a_host_says_do_no_harm() -> None:

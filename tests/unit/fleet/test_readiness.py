@@ -148,6 +148,31 @@ def test_who_did_not_reach_it(change: dict[str, object], expected: dict[str, Lig
     assert lights(known(web=replace(SOUND, verified=row))) == {**ALL_GREEN, **expected}
 
 
+@pytest.mark.parametrize(
+    ("change", "came", "what"),
+    [
+        # It tried one member less than there are, which may be this one.
+        ({"tried": 1}, 0, "may be one that web did not try"),
+        ({"missed": ("new",), "missed_more": 3, "reached": 0}, 0, "did not try, or did not name"),
+        ({"tried": 2}, int(NOW) - 60, "no other host has tried it"),
+    ],
+)
+def test_who_cannot_have_tried_it_says_nothing_for_it(
+    change: dict[str, object], came: int, what: str
+) -> None:
+    """A host that came, or came back, after the others verified was reached by nobody yet."""
+    assert SOUND.verified is not None
+    row = replace(SOUND.verified, **{"tried": 2, "reached": 2, **change})  # type: ignore[arg-type]
+    web, new = replace(SOUND, verified=row), replace(SOUND, verified=None)
+    seen = known(db=replace(SOUND, verified=None, config_read=came), web=web, new=new)
+    assert lights(seen)["move"] == "yellow"
+    assert what in said(list(judged("db", seen)), "yellow")
+    sure = replace(SOUND.verified, tried=2, reached=2)
+    both = known(db=replace(SOUND, verified=None), web=replace(web, verified=sure), new=new)
+    assert lights(both)["move"] == "green"
+    assert "1 host tried it within a day, and reached it" in said(list(judged("db", both)), "green")
+
+
 def test_a_gateway_in_use_has_to_be_drained_first() -> None:
     seen = replace(known(), gateways=frozenset({"db"}))
     assert lights(seen) == {"move": "red", "enforce": "green", "retire": "red"}
