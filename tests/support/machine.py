@@ -97,8 +97,11 @@ def wait(condition: Callable[[], object], what: str, seconds: float = 30.0) -> N
 
 
 @contextmanager
-def booted(lower: Path, folder: Path, *kernel_words: str) -> Iterator[Machine]:
-    """``folder``: an empty one; ``kernel_words`` go to systemd as if from the boot loader."""
+def booted(
+    lower: Path, folder: Path, *kernel_words: str, degraded: bool = False
+) -> Iterator[Machine]:
+    """``folder``: an empty one; ``kernel_words`` go to systemd as if from the boot loader;
+    ``degraded``: units of the machine's own may fail."""
     work, files = folder / "work", folder / "files"
     work.mkdir(parents=True)
     files.mkdir(exist_ok=True)
@@ -109,7 +112,7 @@ def booted(lower: Path, folder: Path, *kernel_words: str) -> Iterator[Machine]:
     with (folder / "boot.log").open("wb") as log:
         outer = subprocess.Popen([*enter, *unshare, *first, *kernel_words], stdout=log, stderr=log)
     try:
-        yield _ready(outer, folder, files)
+        yield _ready(outer, folder, files, {"running", *(["degraded"] if degraded else [])})
     finally:
         outer.kill()  # and with --kill-child, its systemd and everybody below it
         outer.wait(timeout=30)
@@ -137,7 +140,9 @@ def _remove(group: Path) -> None:
     wait(gone, f"{group} is empty")
 
 
-def _ready(outer: "subprocess.Popen[bytes]", folder: Path, files: Path) -> Machine:
+def _ready(
+    outer: "subprocess.Popen[bytes]", folder: Path, files: Path, states: set[str]
+) -> Machine:
     children = Path(f"/proc/{outer.pid}/task/{outer.pid}/children")
     found: list[int] = []
 
@@ -149,7 +154,7 @@ def _ready(outer: "subprocess.Popen[bytes]", folder: Path, files: Path) -> Machi
     wait(begun, "systemd runs")
     machine = Machine(found[0], files)
     wait(
-        lambda: machine.out("systemctl", "is-system-running", check=False) == "running",
+        lambda: machine.out("systemctl", "is-system-running", check=False) in states,
         "the machine is up",
     )
     return machine
