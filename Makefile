@@ -13,7 +13,7 @@ LANES ?= 2
 # Each process would compile Neti anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup lab check quick test every screenshots coverage kernel-test lint style types bench bench-quick drills bundle bundle-check package-test clean
+.PHONY: setup lab check quick test test-lowest every screenshots coverage kernel-test lint style types bench bench-quick drills bundle bundle-check package-test clean
 
 setup: $(STAMP)
 
@@ -57,6 +57,15 @@ test: setup style
 
 every: setup
 	$(VENV)/bin/python -m pytest --numprocesses $(WORKERS)
+
+# The inner loop's tests with the lowest versions of all run-time dependencies that pyproject.toml allows.
+test-lowest: setup
+	$(PYTHON) -m venv build/lowest
+	$(VENV)/bin/python scripts/lowest.py > build/lowest/lowest.txt
+	build/lowest/bin/python -m pip install --quiet --disable-pip-version-check \
+	    --constraint build/lowest/lowest.txt --editable '.[aws,dashboard]' --editable lab \
+	    pytest pytest-xdist hypothesis
+	build/lowest/bin/python -m pytest -q --numprocesses 2 tests/unit tests/contract
 
 # The pictures of the dashboard in docs/images, by the code of a test.
 screenshots: setup

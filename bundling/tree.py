@@ -89,7 +89,8 @@ def compiled(tree: Path, native: Path, native_arch: Arch) -> None:
     loader, python = native / "lib" / LOADER[native_arch], native / "bin/python3"
     started = [loader, "--library-path", native / "lib", "--argv0", python, python]
     checks = ["--invalidation-mode", "unchecked-hash", "-s", tree, "-p", HOME]
-    words = [*started, "-s", "-P", "-m", "compileall", "-q", *checks, tree / _LIB]
+    # -B: what it imports itself would be written on the way, and with a date.
+    words = [*started, "-B", "-s", "-P", "-m", "compileall", "-q", "-f", *checks, tree / _LIB]
     # The order in which sets are written depends on it.
     run(words, env={"PATH": os.defpath, "PYTHONHASHSEED": "0"})
     for cache in sorted((tree / _LIB).rglob("__pycache__")):

@@ -18,7 +18,7 @@ from neti.cli.common import (
     settings_in_force,
 )
 from neti.cli.fleet_asked import key_asked
-from neti.cli.output import explain, say
+from neti.cli.output import explain, hand_over, say
 from neti.errors import NetiError
 from neti.model.settings import Settings
 from neti.words import counted, why
@@ -74,9 +74,9 @@ _SAFELY = "-o ExitOnForwardFailure=yes"
 )
 @click.option(
     "--export",
-    type=click.Path(path_type=Path, dir_okay=False, writable=True),
+    type=click.Path(path_type=Path, dir_okay=False, writable=True, allow_dash=True),
     metavar="FILE",
-    help="Write the page with all that it shows now into one file, and end.",
+    help="Write the page with all that it shows now into one file, and end; - is stdout.",
 )
 def dashboard(
     config: Path,
@@ -134,11 +134,18 @@ def _export(settings: Settings, watched: "Watched", path: Path) -> None:
     from neti.dashboard import export
 
     shown, text = export.made(settings, watched, __version__)
-    try:
-        export.write(path, text)
-    except OSError as error:
-        raise NetiError(f"{path}: cannot be written: {why(error)}") from error
-    say(f"written: {path}, {counted(len(shown.cells), 'host')}, for its owner alone")
+    if str(path) == "-":
+        hand_over(text)
+    else:
+        try:
+            export.write(path, text)
+        except OSError as error:
+            raise NetiError(
+                f"{path}: cannot be written: {why(error)}\n"
+                "→ neti dashboard --export - > FILE, on a disk that has room, or through ssh to "
+                "another machine"
+            ) from error
+        say(f"written: {path}, {counted(len(shown.cells), 'host')}, for its owner alone")
     if shown.unanswered is not None:
         explain(
             f"{shown.unanswered}\nso it shows only who was a member when this host's agent knew it "

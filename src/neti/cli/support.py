@@ -31,11 +31,13 @@ def support(config: Path, output: str | None) -> None:
       sudo neti support
       sudo neti support --output - | ssh elsewhere 'cat > neti-support.tar.gz'
     """
-    from neti.oneshot.support import archive, named, parts, write
+    from neti.oneshot.support import archive, named, parts, refuse_what_is_there, write
 
     if output == "-" and is_terminal(sys.stdout):
         raise NetiError("a file like that does not belong on a terminal: --output FILE")
     name = named()
+    if output != "-":
+        refuse_what_is_there(Path(output or f"{name}.tar.gz"))
     found = parts(config)
     packed = archive(found, name)
     if output == "-":

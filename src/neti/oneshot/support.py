@@ -108,6 +108,12 @@ def archive(of: list[Part], name: str) -> bytes:
     return packed.getvalue()
 
 
+def refuse_what_is_there(path: Path) -> None:
+    """Before anything is gathered, which takes a while. Raises NetiError."""
+    if path.exists() or path.is_symlink():
+        raise _not_written(path, FileExistsError())
+
+
 def write(path: Path, content: bytes) -> None:
     """A new file that only its owner may read; nothing stays of one that has no room. Raises
     NetiError."""
@@ -125,6 +131,10 @@ def write(path: Path, content: bytes) -> None:
 
 
 def _not_written(path: Path, error: OSError) -> NetiError:
+    if path.exists():
+        return NetiError(
+            f"{path} is there already, and may be somebody's\n→ neti support --output, another file"
+        )
     return NetiError(
         f"{path} cannot be written: {why(error)}\n"
         "→ neti support --output - > FILE, on a disk that has room, or through ssh to another "

@@ -112,6 +112,9 @@ def test_an_export_is_one_file_for_its_owner(folder: Path) -> None:
         assert "2 hosts" in done.output
         assert there.stat().st_mode & 0o077 == 0
         assert "web-1" in there.read_text()
+        piped = dashboard(folder, "--export", "-").stdout
+        assert piped.startswith("<!doctype html>")
+        assert piped.endswith("</html>\n")
         refused = dashboard(folder, "--export", str(folder / "no" / "fleet.html"))
         assert refused.exit_code != 0
         assert "No such file or directory" in refused.output

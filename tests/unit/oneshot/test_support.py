@@ -230,7 +230,7 @@ def test_it_is_a_file_that_only_its_owner_reads_and_replaces_none(folder: Path) 
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     again = run(folder, "--output", str(path))
     assert again.exit_code == 1
-    assert "--output -" in again.output
+    assert "is there already" in again.output
 
 
 def test_a_full_disk_leaves_nothing_and_says_where_else(
