@@ -38,15 +38,20 @@ class Flood:
 
     def __init__(self) -> None:
         self._netlink = NetlinkSocket(NETLINK_NETFILTER)
+        self.entries = 0
+        self.fill()
+
+    def fill(self) -> None:
+        """Until it is full; again, where others' entries have ended meanwhile."""
         limit = int(_LIMIT.read_text())
-        for number in range(limit + 1):
+        while self.entries <= limit:
             try:
-                self._netlink.request(_CT_NEW, _entry(number), flags=NLM_F_CREATE)
+                self._netlink.request(_CT_NEW, _entry(self.entries), flags=NLM_F_CREATE)
             except DataplaneError as error:
                 if os.strerror(errno.ENOMEM) not in str(error):
                     raise
-                self.entries = number
                 return
+            self.entries += 1
         raise DrillError(f"{limit} connections were made and the table is not full")
 
     def close(self) -> None:

@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -47,12 +47,14 @@ _SHELL_AND_SYSTEMD: Final = (
 
 @dataclass(frozen=True)
 class Way:
-    """Of installing, upgrading and removing: words for the machine, and what must be gone after."""
+    """Of installing, upgrading and removing: words for the machine. ``listed``: its own nft knows
+    all that this kernel knows."""
 
     files: tuple[str, str]  # in /mnt/files: a version, and a later one
     install: Callable[[str], list[str]]
     remove: list[str]
     purge: list[str] | None
+    listed: bool = True
 
 
 DEB = Way(
@@ -117,6 +119,9 @@ def _a_life(host: Machine, way: Way) -> None:
     host.run("/opt/neti/bin/neti", "enforce", "--trial", "30", "--anyway", "--no-follow")
     host.run("/opt/neti/bin/neti", "confirm")
     _enforced(host)
+    if way.listed and host.path("/usr/sbin/nft").exists():
+        # The host's own nft, which may be older, prints what it can load: people save it for boot.
+        host.run("sh", "-c", "nft list ruleset >/run/saved && nft --check --file /run/saved")
     host.run("systemctl", "restart", "neti.service")
     wait(lambda: "in step" in _status(host), "in step after a restart", 30)
     _enforced(host)
@@ -167,14 +172,15 @@ def _enforced(host: Machine) -> None:
     assert said["stage"] == "enforced", said["stage"]
 
 
-@pytest.mark.parametrize("release", ["bullseye", "trixie", "forky"])
+@pytest.mark.parametrize("release", RELEASES)
 def test_the_deb_on_other_releases(debs: list[Path], release: str) -> None:
     def fill(files: Path) -> None:
         for name, deb in zip(DEB.files, debs, strict=True):
             shutil.copy(deb, files / name)
 
     _built()
-    _tried(ROOTS / release, DEB, fill)
+    # Debian 11's nft does not know of control groups, of which its own kernel knows nothing either.
+    _tried(ROOTS / release, replace(DEB, listed=release != "bullseye"), fill)
 
 
 def test_the_tarball_where_there_is_a_shell_and_systemd(

@@ -8,13 +8,13 @@ Must never do: load the library into this process.
 
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
 from neti.dataplane import libnftables
-from neti.dataplane.netlink import Order, headed, message, without
+from neti.dataplane.netlink import Order, attribute, attributes, headed, message, without
 from neti.dataplane.nf_tables import NEWSET, NFGEN_BYTES, SUBSYSTEM
 from neti.errors import DataplaneError, RulesRefused
 from neti.text import printable
@@ -25,6 +25,7 @@ _PATIENCE: Final = 20.0  # seconds; 0.05 is usual
 _SHOWN: Final = 600
 _KEPT: Final = 8
 _NOTES: Final = 13  # NFTA_SET_USERDATA
+_TYPEOF: Final = (3, 4)  # NFTNL_UDATA_SET_KEY_TYPEOF, NFTNL_UDATA_SET_DATA_TYPEOF
 
 
 def compile_rules(text: str) -> tuple[Order, ...]:
@@ -35,7 +36,7 @@ def compile_rules(text: str) -> tuple[Order, ...]:
 @lru_cache(maxsize=_KEPT)
 def _compiled(text: str) -> tuple[Order, ...]:
     orders = tuple(
-        (kind, flags, _without_notes(body) if kind == NEWSET else body)
+        (kind, flags, _without_typeof(body) if kind == NEWSET else body)
         for kind, flags, _, body in headed(_run_child(text.encode()))
         if kind >> 8 == SUBSYSTEM
     )
@@ -44,12 +45,24 @@ def _compiled(text: str) -> tuple[Order, ...]:
     return orders
 
 
-def _without_notes(body: bytes) -> bytes:
-    """A set without what the library notes for itself of how it was written. Versions before 1.1.4
-    die of a note that they do not know, which 1.1.2 and later make for each set: so would the nft
-    of this host, or of a container, as soon as it lists our table. Nobody needs them: our sets have
-    types that the kernel keeps."""
-    return body[:NFGEN_BYTES] + without(body[NFGEN_BYTES:], _NOTES)
+def _without_typeof(body: bytes) -> bytes:
+    """A set without the library's note of the expression that its keys or values are like. Versions
+    before 1.1.4 die of such a note if they do not know the expression, and 1.1.2 and later note one
+    for each set: so would the nft of this host, or of a container, as soon as it lists our table.
+    Without it a set has the types that the kernel keeps. The other notes stay: without the order of
+    bytes nft prints names of interfaces as empty, and cannot load what it printed."""
+    noted = next((v for k, v in attributes(body[NFGEN_BYTES:]) if k == _NOTES), b"")
+    kept = b"".join(noted[at : at + size] for at, size in _notes(noted) if noted[at] not in _TYPEOF)
+    rest = without(body[NFGEN_BYTES:], _NOTES)
+    return body[:NFGEN_BYTES] + rest + (attribute(_NOTES, kept) if kept else b"")
+
+
+def _notes(noted: bytes) -> Iterator[tuple[int, int]]:
+    """(offset, bytes) of each: a type, a length, and as many bytes, as libnftnl writes them."""
+    at = 0
+    while at + 2 <= len(noted):
+        yield at, 2 + noted[at + 1]
+        at += 2 + noted[at + 1]
 
 
 def printed(command: str, holds: Iterable[tuple[int, bytes]]) -> str:
