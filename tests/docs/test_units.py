@@ -1,5 +1,5 @@
 """Units and maintainer scripts, as far as they can be judged without installing them; what they do
-is tested by make deb-test."""
+is tested by make package-test."""
 
 import re
 import shutil

@@ -12,7 +12,6 @@ if deb.nil? && given['url']
 end
 
 if deb
-  package 'libnftables1'
   dpkg_package 'neti' do
     source deb
   end

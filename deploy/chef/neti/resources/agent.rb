@@ -25,7 +25,6 @@ action_class do
     source = new_resource.package_source || fetched
     return package('neti') if source.nil?
 
-    package 'libnftables1'
     dpkg_package 'neti' do
       source source
       options '--force-confold'
