@@ -24,6 +24,7 @@ from neti.registry.retired import Retired
 from neti.text import command
 from neti.words import counted, some
 
+_SILENT = "WITHOUT a goodbye"
 _CUT_OFF = "the hosts may or may not be out\n→ the same command again goes on"
 
 
@@ -207,7 +208,7 @@ def _retire(
             say(*(f"→ {command('neti group remove', one, host_id)}" for one in groups))
     if refused:
         explain(f"left alone: {some(refused)}\n→ --anyway, if they are to go all the same")
-    stays = any(said.startswith("STILL") for said in rows.values())
+    stays = any(said.startswith(("STILL", _SILENT)) for said in rows.values())
     return 1 if refused or stays else 0
 
 
@@ -232,7 +233,7 @@ def _take_out(
     try:
         for host_id, after, goodbye in retiring.gone(registry, there, seconds=asked.patience):
             rows[host_id] = f"out, after {after:.1f} s" if goodbye else _without_goodbye(after)
-        out = list(rows)
+        out = [i for i, said in rows.items() if not said.startswith(_SILENT)]
         if out and (why := retiring.let_go(settings, registry, out)) is not None:
             explain(f"agents of earlier versions may go on keeping some of them: {why}")
         if asked.release_leases:
@@ -252,10 +253,12 @@ def _take_out(
 
 
 def _without_goodbye(after: float) -> str:
+    """Its lease is kept: peers still send there what is for its address."""
     return (
-        f"registered no more, after {after:.1f} s, but it did not say goodbye: its session has "
-        "ended, so its agent hangs or has died, and peers keep it until linger_seconds are over\n"
-        "→ systemctl status neti, there; its agent leaves as soon as it reads the word"
+        f"{_SILENT}: its session ended after {after:.1f} s, so its agent hangs or has died, and "
+        "peers keep it until linger_seconds are over\n"
+        "→ systemctl status neti, there: its agent leaves as soon as it reads the word; then this "
+        "command again"
     )
 
 

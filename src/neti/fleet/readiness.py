@@ -124,12 +124,12 @@ def reached(host_id: str, known: Known) -> Iterator[Finding]:
     seen = matrix(rows, known.members)
     unsure = sorted({*seen.few, *(i for i, row in rows.items() if row.missed_more)})
     tried = tries(rows, known.members).get(host_id, 0)
+    of_all = counted(max(tried, len(missing)), "host")
     if missing:
         yield Finding(
             light="red",
             of=of,
-            what=f"not reached by {some(missing, SHOWN)}, of {counted(tried, 'host')} that tried "
-            "within a day",
+            what=f"not reached by {some(missing, SHOWN)}, of {of_all} that tried within a day",
             then=(f"→ {command('neti verify', host_id)}, on one of them",),
         )
     elif not tried:

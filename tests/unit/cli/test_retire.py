@@ -124,6 +124,18 @@ def test_who_only_lost_its_session_is_not_out(
     assert found == {"web-1": False, "web-2": True}
 
 
+def test_the_lease_of_who_did_not_say_goodbye_is_kept(
+    registry: EmbeddedRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Peers still send there what is for its address."""
+    overlay = registry.lease_of("web-1")
+    monkeypatch.setattr(retiring, "gone", lambda *_, **__: iter([("web-1", 0.5, False)]))
+    done = run(tmp_path, "retire", "web-1", "--yes", "--release-leases")
+    assert done.exit_code == 1
+    assert "web-1: WITHOUT a goodbye" in done.stdout
+    assert registry.lease_of("web-1") == overlay
+
+
 def test_leases_are_given_up_when_that_is_said(registry: EmbeddedRegistry, tmp_path: Path) -> None:
     overlay = registry.lease_of("db-1")
     assert run(tmp_path, "retire", "db-1", "--yes", "--anyway").exit_code == 0
