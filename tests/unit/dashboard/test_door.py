@@ -2,8 +2,9 @@
 
 import re
 import socket
+import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Final
 
 import pytest
@@ -100,13 +101,23 @@ def test_what_is_asked_wrongly_is_said(there: Running) -> None:
     assert there.ask("/data/host").status == 404
 
 
+def answers_within(there: Running, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        with suppress(ConnectionError):
+            return there.ask("/data/fleet").status == 200
+        time.sleep(0.1)
+    return False
+
+
 def test_whoever_opens_many_connections_keeps_nobody_out() -> None:
     with running("3") as there, ExitStack() as opened:
         for _ in range(MOST + 50):
             opened.enter_context(socket.create_connection(("127.0.0.1", there.port), 10))
         assert there.process.poll() is None
         opened.close()
-        assert there.ask("/data/fleet").status == 200
+        # Until a busy server has seen that these are closed, it has too many still.
+        assert answers_within(there, 20.0)
         with ExitStack() as few:
             for _ in range(MOST // 2):
                 few.enter_context(socket.create_connection(("127.0.0.1", there.port), 10))
