@@ -95,7 +95,7 @@ class Verified:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """``name``: the host's name; ``pid``: its agent's; ``installed``: "deb", "pip" or "source";
+    """``name``: the host's name; ``pid``: its agent's; ``installed``: as ``neti.build`` has it;
     ``problems``: codes of what is wrong;
     ``encryption``: "off", "unable" (no device that works, or Neti is down), "require-unable" (the
     same, and "require" is in effect, or is after 'neti up'), "prefer", "trial" (of "require"),

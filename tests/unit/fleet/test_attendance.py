@@ -213,6 +213,16 @@ def test_codes_of_problems_are_checked() -> None:
 # --- the command ---
 
 
+# What the agent of h-1 says of itself.
+STATUS = {
+    "version": "1",
+    "id": "h-1",
+    "site": "ec2",
+    "private": "10.0.0.1",
+    "registry": {"fresh": True},
+}
+
+
 class Fleet:
     """Over an embedded registry, on a machine without an agent."""
 
@@ -342,14 +352,7 @@ def test_a_lost_host_is_in_what_programs_read(
     fleet.leases(2)
     fleet.leases(3)
     lost = {"id": "h-2", "overlay": "192.168.0.2", "since": 5.0}
-    status = {
-        "version": "1",
-        "id": "h-1",
-        "site": "ec2",
-        "private": "10.0.0.1",
-        "registry": {"fresh": True},
-        "lost": [lost],
-    }
+    status = {**STATUS, "lost": [lost]}
     members = [{"id": "h-2", "site": "vpc"}]
     answers = {"status": status, "members": members}
     monkeypatch.setattr(client, "call", lambda _folder, command, **_: answers[command])
@@ -375,14 +378,7 @@ def test_whom_an_agent_keeps_is_there_though_the_registry_was_wiped(
     """Peers let it in and reach it: that a fleet without it is all well is not so."""
     fleet.joins(1, stage="shadow", problems=[], written=int(time.time()))
     held = {"id": "h-2", "overlay": "192.168.0.2", "since": 5.0, "reason": "too many at once"}
-    status = {
-        "version": "1",
-        "id": "h-1",
-        "site": "ec2",
-        "private": "10.0.0.1",
-        "registry": {"fresh": True},
-        "holds": [held],
-    }
+    status = {**STATUS, "holds": [held]}
     answers = {"status": status, "members": [{"id": "h-2", "site": "vpc"}]}
     monkeypatch.setattr(client, "call", lambda _folder, command, **_: answers[command])
     (row,) = json.loads(fleet("--json").stdout)["away"]
