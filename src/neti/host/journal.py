@@ -1,5 +1,6 @@
 """The last lines of a unit in systemd's journal. Reads, see journalctl(1)."""
 
+import shutil
 import subprocess
 from typing import Final
 
@@ -7,13 +8,15 @@ from neti.errors import NetiError
 from neti.words import why
 
 _LINES: Final = 2000
+_PLACES: Final = "/usr/bin:/bin"
 _SECONDS: Final = 10.0
 
 
 def last_lines(unit: str) -> str:
     """Raises NetiError where there is no journal, or it cannot be read within ten seconds."""
     command = [
-        "journalctl",
+        # Whatever PATH is here, or is not.
+        shutil.which("journalctl", path=_PLACES) or "journalctl",
         "--no-pager",
         "--output=short-iso",
         f"--lines={_LINES}",
