@@ -13,7 +13,7 @@ LANES ?= 2
 # Each process would compile Neti anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup lab check quick test test-lowest every screenshots coverage kernel-test lint style types bench bench-quick drills bundle bundle-check package-test clean
+.PHONY: setup lab check quick test test-lowest test-newest every screenshots coverage kernel-test lint style types bench bench-quick drills bundle bundle-check package-test release clean
 
 setup: $(STAMP)
 
@@ -67,15 +67,22 @@ test-lowest: setup
 	    pytest pytest-xdist hypothesis
 	build/lowest/bin/python -m pytest -q --numprocesses 2 tests/unit tests/contract
 
+# The same with the newest Python that Debian has, and the newest versions of all.
+test-newest: setup
+	scripts/newest-python
+
 # The pictures of the dashboard in docs/images, by the code of a test.
 screenshots: setup
 	scripts/system-packages pictures
 	$(VENV)/bin/python -m tests.browser.screenshots
 	pngquant --force --strip --skip-if-larger --speed 1 --ext .png docs/images/*.png
 
-# The dataplane on another Linux: make kernel-test KERNEL=linux-image-5.10.0-30-amd64_5.10.218-1_amd64.deb
+# The dataplane on Debian's own kernels, from 5.10 to the newest, each in a virtual machine. Another
+# one: make kernel-test KERNELS=linux-image-VERSION.deb
+KERNELS ?= bullseye bookworm trixie newest
 kernel-test: setup
-	scripts/kernel-test $(KERNEL)
+	scripts/system-packages kernels
+	scripts/each-kernel $(KERNELS)
 
 # dist/neti-VERSION-linux-ARCH.tar.gz, and a .deb and a .rpm of the same. ARCHES="amd64 arm64": both.
 bundle: setup
@@ -92,6 +99,12 @@ bundle-check: setup
 package-test: bundle
 	for release in bullseye bookworm trixie forky; do scripts/debian-root build/roots/$$release $$release; done
 	$(VENV)/bin/python -m pytest -m package tests/package
+
+# All checks, everything built twice, signed by gpg's KEY, into dist/VERSION: CONTRIBUTING.md. Takes
+# hours; what passed for this commit before is not run again.
+release: setup
+	scripts/system-packages bundle
+	$(VENV)/bin/python -m bundling.release $(VERSION) --key $(KEY) $(addprefix --skip ,$(SKIP))
 
 # Beside what else there is: under 25 minutes, or under 4 with small sizes. docs/benchmarks.md
 bench: setup

@@ -23,3 +23,8 @@ CACHE: Final = ROOT / "build" / "bundle-cache"
 
 class BundleError(NetiError):
     """The bundle cannot be built: what is missing or wrong, and what to do."""
+
+
+def shown(path: Path) -> Path:
+    """As a person in the clone would type it."""
+    return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path

@@ -19,6 +19,7 @@ from bundling import (
     debian,
     host_files,
     sbom,
+    shown,
     tree,
     wheels,
 )
@@ -109,7 +110,7 @@ def _packed(
     archive.deb(made, root, version, arch, files["deb"], work / arch)
     archive.rpm(made, root, version, arch, files["rpm"], work / arch)
     for file in files.values():
-        print(f"{_shown(file)}: {file.stat().st_size / 1e6:.1f} MB", flush=True)
+        print(f"{shown(file)}: {file.stat().st_size / 1e6:.1f} MB", flush=True)
     print(f"installed: {tree.size(made) / 1e6:.1f} MB", flush=True)
 
 
@@ -179,10 +180,6 @@ def _epoch() -> int:
     words = ["git", "-C", str(ROOT), "log", "-1", "--format=%ct"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     return int(done.stdout) if done.returncode == 0 else 0
-
-
-def _shown(path: Path) -> Path:
-    return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
 
 
 if __name__ == "__main__":
