@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from simulation.acts import KINDS
+from simulation.every_act import EVERY
 from simulation.run import STEPS, drawn, play
 from simulation.shrink import shrunk
 
@@ -177,7 +177,7 @@ def _print_coverage(
 ) -> None:
     """What came about how often, and what never did."""
     never = []
-    for kind, what in sorted(KINDS.items()):
+    for kind, what in sorted(EVERY.items()):
         states = _STATES if what.of_host else ("there", "away")
         row = "  ".join(f"{state} {coverage[kind, state]}" for state in states)
         print(f"{kind:22} {row}")

@@ -14,7 +14,7 @@ from neti.errors import NetiError
 from neti.model import Encrypt
 from neti.oneshot import draining
 from neti.registry.memory import MemoryRegistry
-from simulation import acts, gateways
+from simulation import gateways, road_acts
 from simulation.acts import TRIAL, Stage, act
 from simulation.host import SimulatedHost
 from simulation.truth import MENDED_WITHIN
@@ -48,7 +48,7 @@ def name_gateways(stage: Stage, count: int, behind: int, seconds: float) -> None
     for host in world.hosts:
         if not count or host.id in offices:
             lose_public(stage, host, False)
-    acts.told_of_sites(stage)
+    road_acts.told_of_sites(stage)
     world.pass_time(seconds)
 
 

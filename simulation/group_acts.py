@@ -19,7 +19,7 @@ from neti.registry.groups import decode
 from neti.registry.memory import MemoryRegistry
 from neti.ruleset.member_ports import both
 from neti.state.folder import GROUPS_FILE
-from simulation import acts
+from simulation import disk_acts, operator_acts
 from simulation.acts import TRIAL, Stage, act
 from simulation.clock import HostClock
 from simulation.group_invariants import ASKED
@@ -203,7 +203,7 @@ def ports_wholly(stage: Stage, number: int, seconds: float) -> None:
         member_ports(stage, host, number)
     stage.world.pass_time(5.0)
     for host in stage.world.hosts:
-        acts.enforce(stage, host, False, False)
+        operator_acts.enforce(stage, host, False, False)
     stage.world.pass_time(seconds)
 
 
@@ -229,7 +229,7 @@ def member_calls(stage: Stage, host: SimulatedHost, number: int, port: int) -> N
 def tear_groups(stage: Stage, host: SimulatedHost) -> None:
     names = sorted(host.disk.files)
     if GROUPS_FILE in names:
-        acts.tear(stage, host, names.index(GROUPS_FILE))
+        disk_acts.tear(stage, host, names.index(GROUPS_FILE))
 
 
 __all__ = ["FILES", "groups_again"]

@@ -14,7 +14,6 @@ from neti.registry.memory import MemoryRegistry
 from neti.state.folder import KEY_FILE, StateFolder
 from neti.state.loaded import Loaded
 from simulation import (
-    acts,
     doors,
     gateway_acts,
     gateways,
@@ -22,9 +21,11 @@ from simulation import (
     invariants,
     name_acts,
     name_invariants,
+    operator_acts,
+    registry_acts,
     retire_acts,
 )
-from simulation.acts import JUNK, TRIAL, Stage
+from simulation.acts import TRIAL, Stage
 from simulation.host import SimulatedHost
 from simulation.invariants import Fault
 from simulation.told import Told, differing, told_by
@@ -101,11 +102,11 @@ def faults(stage: Stage, story: list[str]) -> Iterator[Fault]:
             continue
         if status.holds:
             story.append(f"{host.label}: release")
-            acts.release(stage, host)
+            operator_acts.release(stage, host)
         codes = {one.code for one in status.problems}
         if "stage_lost" in codes and truth.of(host).lied:  # only an operator knows what it was
             story.append(f"{host.label}: relax")
-            acts.relax(stage, host)
+            operator_acts.relax(stage, host)
         if "forwarding_not_noted" in codes:  # as its sentence says
             story.append(f"{host.label}: the note of what forwards is removed, and nothing does")
             host.disk.files.pop("forwarding.json", None)
@@ -116,7 +117,7 @@ def faults(stage: Stage, story: list[str]) -> Iterator[Fault]:
             anyway = host.kernel.stage == "enforced"
             answer = host.ask("enforce", seconds=TRIAL, wait=False, anyway=anyway)
             if "result" not in answer:
-                acts.relax(stage, host)
+                operator_acts.relax(stage, host)
     world.pass_time(TRIAL + 2.0)
     world.pass_time(61.0)
     truth.look(world)
@@ -131,7 +132,7 @@ def _running(world: World) -> list[SimulatedHost]:
 def _everything_works(stage: Stage) -> None:
     world = stage.world
     made_up = [n for n in world.server._names if ".fake-" in n or ".liar-" in n]
-    for name in (*JUNK, *made_up, *acts.forged(world)):
+    for name in (*registry_acts.JUNK, *made_up, *registry_acts.forged(world)):
         world.server.remove(name)
     stage.fakes.clear()
     for host in list(world.hosts):
@@ -152,19 +153,19 @@ def _everything_works(stage: Stage) -> None:
         host.machine.tables.clear()
         host.gate.disarm()
         if not host.settings.ssh_whitelist:
-            acts.whitelist(stage, host, True)
+            operator_acts.whitelist(stage, host, True)
         host.reach_again()
-        if not host.runs and any(m.id == host.id for m in acts._registered(world)):
+        if not host.runs and any(m.id == host.id for m in operator_acts.registered(world)):
             host.start()
         if host.runs:
-            acts.up(stage, host)
+            operator_acts.up(stage, host)
             host.ask("reload", anyway=True)  # one that ends encryption is refused without
     world.settle()
     retire_acts.back_again(stage)
     if any(strict_here(host) for host in _running(world)):
         # Where the registry forgot it, an operator says it again.
         world.server._settings.pop("strict", None)
-        acts.strict_on(stage)
+        registry_acts.strict_on(stage)
     if any(_without_groups(host) for host in _running(world)):
         group_acts.groups_again(stage)
     name_acts.names_again(stage)
@@ -198,7 +199,7 @@ def _goodbye(stage: Stage, story: list[str]) -> Iterator[Fault]:
     host = running[0]
     mine = truth.leases.get(host.id)
     story.append(f"{host.label}: leaves")
-    acts.leave(stage, host)
+    operator_acts.leave(stage, host)
     world.pass_time(3.0)
     truth.look(world)
     for other in running[1:]:

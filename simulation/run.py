@@ -9,7 +9,8 @@ from typing import Final
 
 from neti.errors import NetiError
 from simulation import acts, doors, invariants, quiet
-from simulation.acts import KINDS, Act, Stage
+from simulation.acts import Act, Stage
+from simulation.every_act import EVERY
 from simulation.invariants import Fault
 from simulation.truth import Truth
 from simulation.world import Restless, World
@@ -65,18 +66,18 @@ def drawn(
     chance = Random(seed)
     size = min(largest, *chance.choices(tuple(SIZES), tuple(SIZES.values())))
     share = chance.choice(_SHARES)
-    kinds = [name for name, kind in KINDS.items() if lately or not kind.lately]
+    kinds = [name for name, kind in EVERY.items() if lately or not kind.lately]
     names = [n for n in kinds if n in _ALWAYS or chance.random() < share]
-    weights = list(accumulate(KINDS[name].weight for name in names))
+    weights = list(accumulate(EVERY[name].weight for name in names))
     told: list[Act] = []
     if chance.random() < _BEGIN_ENFORCED:
-        enforce = KINDS["enforce_wholly"]
+        enforce = EVERY["enforce_wholly"]
         told += [Act("enforce_wholly", n, enforce.draw(chance)) for n in range(min(size, 3))]
     # Acts that come one after the other often befall one host: orders matter within one.
     host = 0
     while len(told) < steps:
         name = chance.choices(names, cum_weights=weights)[0]
-        kind = KINDS[name]
+        kind = EVERY[name]
         if chance.random() < _ANOTHER_HOST:
             host = chance.randrange(size)
         told.append(Act(name, host if kind.of_host else -1, kind.draw(chance)))

@@ -4,7 +4,8 @@ import inspect
 from typing import Final
 
 import pytest
-from simulation.acts import KINDS, Act, Stage, perform
+from simulation.acts import Act, Stage, perform
+from simulation.every_act import EVERY
 from simulation.run import drawn, play
 from simulation.truth import Truth
 from simulation.world import World
@@ -29,7 +30,7 @@ def test_every_act_reads_as_a_sentence_and_works_alone() -> None:
     """No act needs another one before it."""
     from random import Random
 
-    for name, kind in KINDS.items():
+    for name, kind in EVERY.items():
         act = Act(name, 0 if kind.of_host else -1, kind.draw(Random(1)))
         outcome = play(3, [act], to_the_end=False)
         assert outcome.fault is None, f"{name}: {outcome.fault}"
@@ -57,7 +58,7 @@ def test_a_hostile_member_has_no_more_rights_than_the_registry_gives_it(
         monkeypatch.setattr(World, "settle", lambda _: None)  # nobody answers meanwhile
         made = 0
         for kind in _HOSTILE:
-            what = KINDS[kind]
+            what = EVERY[kind]
             for number in range(20):
                 perform(stage, Act(kind, 0 if what.of_host else -1, what.draw(Random(number))))
                 made = max(made, len(world.server._names))
