@@ -58,6 +58,7 @@ class FakeMachine:
     more_interfaces: tuple[Interface, ...] = ()
     listening: tuple[Listener, ...] = ()
     temporary: tuple[IPAddress, ...] = ()
+    tells_control_groups: bool = True
 
     def network(self, overlay_subnet: IPv4Network) -> Network:
         links = (Link(self.device, 1500, (self.private,)),)
@@ -85,7 +86,7 @@ class FakeMachine:
         return self.others
 
     def control_groups(self) -> bool:
-        return True
+        return self.tells_control_groups
 
     def foreign_drops(self) -> tuple[tuple[Dropping, ...], tuple[str, ...]]:
         return self.dropping, ()

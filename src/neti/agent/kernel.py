@@ -18,6 +18,7 @@ from neti.agent.others import OtherPrograms
 from neti.agent.roads import Roads
 from neti.agent.tracked import Tracked
 from neti.errors import DataplaneError, StructureRefused, ToldOtherwise
+from neti.model.capabilities import CONTROL_GROUPS
 from neti.model.groups import MemberPorts
 from neti.monitoring.arrivals import Calls
 from neti.ruleset.enforce import OFF
@@ -72,6 +73,13 @@ class Kernel:
     def containers(self) -> tuple[str, ...]:
         """Interfaces that are taken to be this machine's own containers'."""
         return self._surroundings.containers if self._surroundings is not None else ()
+
+    @property
+    def lacks(self) -> tuple[str, ...]:
+        """Codes of model.capabilities: what this kernel cannot do, of what was asked. Empty as long
+        as it was not asked."""
+        seen = self._surroundings
+        return (CONTROL_GROUPS.code,) if seen is not None and not seen.control_groups else ()
 
     def listen(self) -> None:
         """Put the ports with a listening socket into the kernel."""

@@ -81,6 +81,7 @@ def status(agent: "Agent") -> Status:
         ),
         removed=_removed(agent),
         containers=tuple(printable(name) for name in agent.kernel.containers),
+        lacks=agent.kernel.lacks,
         settings=Live(interval=core.live.interval, maxchange=core.live.maxchange),
         drift=Drift(
             repairs=agent.kernel.others.fight.repairs,

@@ -20,6 +20,7 @@ from neti.cli.watching import watchable
 from neti.control.client import AgentForbidden, AgentSilent, AgentUnreachable
 from neti.control.protocol import RUN, SOCKET_NAME
 from neti.errors import ConfigError, NetiError
+from neti.model.capabilities import CAPABILITIES
 from neti.model.problems import Problem, Severity
 from neti.monitoring.status import Status, status_of
 from neti.stage.stages import GROUPS_MISSING
@@ -193,6 +194,10 @@ def _status_lines(seen: Status) -> list[str]:
     ]
     if seen.containers:
         lines.append(f"own       {some(seen.containers)}: containers of this host, let in")
+    lines += [
+        f"kernel    no {one.what} ({one.since}): {one.without}"
+        for one in (CAPABILITIES[code] for code in seen.lacks if code in CAPABILITIES)
+    ]
     if seen.removed.count:
         addresses = counted(seen.removed.count, "address", "addresses")
         lines.append(

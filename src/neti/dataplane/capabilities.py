@@ -1,11 +1,7 @@
 """What this kernel and this library can do beyond what every host needs: asked, not guessed.
 
 A table of a name of its own is compiled and shown to the kernel, which says whether it would take
-it, and takes nothing.
-
-| what | since | without it |
-|---|---|---|
-| ``socket cgroupv2`` | Linux 5.13, nft 0.9.9 | leftovers have a user, and no unit or container |
+it, and takes nothing. What else depends on the kernel shows by itself: ``model/capabilities.py``.
 
 Must never do: leave anything in the kernel.
 """

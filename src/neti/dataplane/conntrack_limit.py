@@ -128,7 +128,10 @@ class Paths:
     buckets: Path = Path("/proc/sys/net/netfilter/nf_conntrack_buckets")
     hash_size: Path = Path("/sys/module/nf_conntrack/parameters/hashsize")
     memory: Path = Path("/proc/meminfo")
-    sockets: tuple[Path, ...] = (Path("/proc/net/sockstat"), Path("/proc/net/sockstat6"))
+    sockets: tuple[Path, ...] = (
+        Path("/proc/thread-self/net/sockstat"),
+        Path("/proc/thread-self/net/sockstat6"),
+    )
     boot: Path = BOOT
 
 

@@ -25,7 +25,10 @@ _HINTS: Final = {
     errno.EINVAL: ": is the private address on an interface, and is lo up?",
     errno.ENETDOWN: ": is lo up?",
 }
-_LEGACY_TABLES: Final = ("/proc/net/ip_tables_names", "/proc/net/ip6_tables_names")
+_LEGACY_TABLES: Final = (
+    "/proc/thread-self/net/ip_tables_names",
+    "/proc/thread-self/net/ip6_tables_names",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -162,8 +162,9 @@ class Status:
     this host. ``lost``, ``holds``: the first of them; ``members`` has the counts. ``ssh``: whether
     SSH is kept out of connection tracking. ``applies``: transactions with the kernel so far.
     ``containers``: interfaces that are taken for this host's own containers', so that what comes
-    from them is let in. ``records``: whether hosts' records are read ("report"), decide ("strict"),
-    or neither ("off"). ``encryption``: None where no pair of this host's site encrypts.
+    from them is let in. ``lacks``: what this kernel cannot do (model.capabilities).
+    ``records``: whether hosts' records are read ("report"), decide ("strict"), or neither ("off").
+    ``encryption``: None where no pair of this host's site encrypts.
     ``member_ports``: what is in force of those of neti.yml ("none": it has none). ``openings``:
     what is open for a time."""
 
@@ -196,6 +197,7 @@ class Status:
     shared_private: tuple[Shared, ...] = ()
     removed: Removed = field(default_factory=Removed)
     containers: tuple[str, ...] = ()
+    lacks: tuple[str, ...] = ()
     settings: Live = field(default_factory=Live)
     drift: Drift = field(default_factory=Drift)
     conntrack: Tracking | None = None

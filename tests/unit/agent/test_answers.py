@@ -142,6 +142,18 @@ def test_a_reload_that_begins_a_trial_says_so_and_what_it_shuts(
     assert "Ports in use that it shuts: 8080/tcp (2 sources" in done.stdout
 
 
+def test_what_the_kernel_lacks_is_a_line(fleet: World) -> None:
+    box = fleet.box(1)
+    box.machine.tells_control_groups = False
+    box.start()
+    fleet.settle()
+    assert (
+        "kernel    no rules that tell by which control group a packet was sent (Linux 5.13, "
+        in ("\n".join(_status_lines(box.told())))
+    )
+    assert not any(line.startswith("kernel") for line in _status_lines(fleet.started(2).told()))
+
+
 def test_nobody_is_said_to_be_registered_while_the_registry_is_away(fleet: World) -> None:
     """The session may have ended meanwhile, and peers may count this host as lost."""
     box = fleet.started(1)

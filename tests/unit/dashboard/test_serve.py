@@ -84,6 +84,7 @@ def test_beyond_loopback_a_browser_that_trusts_it_is_answered(ca: Path) -> None:
     with running("3", "0.0.0.0:0", f"tls={ca / 'server-zk'}") as there:
         assert there.link.startswith(f"https://localhost:{there.port}/#token=")
         trusts = ssl.create_default_context(cafile=ca / "ca.pem")
+        trusts.verify_flags |= ssl.VERIFY_X509_STRICT  # as Python has it from 3.13 on
         asked = http.client.HTTPSConnection("localhost", there.port, timeout=20, context=trusts)
         said = {"Host": f"localhost:{there.port}", "Authorization": f"Bearer {there.token}"}
         with closing(asked):

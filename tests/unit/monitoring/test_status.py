@@ -73,6 +73,7 @@ FULL = Status(
     shared_private=(Shared(site="ec2", address="10.0.0.9", ids=("a", "b")),),
     removed=Removed(count=1, addresses=("10.0.0.8",)),
     containers=("docker0",),
+    lacks=("control_groups",),
     settings=Live(interval=0.2, maxchange=20),
     conntrack=Tracking(tracked=1, limit=4, percent=25.0),
     problems=(
@@ -180,6 +181,7 @@ DOCUMENT: dict[str, Any] = {
     "shared_private": [{"site": "ec2", "address": "10.0.0.9", "ids": ["a", "b"]}],
     "removed": {"count": 1, "addresses": ["10.0.0.8"]},
     "containers": ["docker0"],
+    "lacks": ["control_groups"],
     "settings": {"interval": 0.2, "maxchange": 20},
     "drift": {"repairs": 0, "fight": None},
     "conntrack": {"tracked": 1, "limit": 4, "percent": 25.0},

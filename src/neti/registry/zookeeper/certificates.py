@@ -133,7 +133,7 @@ class _Authority:
             decipher_only=False,
         )
         certificate = (
-            _builder(name, name, key, days=days, now=now)
+            _builder(name, name, key, key, days=days, now=now)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(usage, critical=True)
             .sign(key, hashes.SHA256())
@@ -148,7 +148,11 @@ class _Authority:
         if one.unit == "servers":
             purposes.append(ExtendedKeyUsageOID.SERVER_AUTH)
         builder = (
-            _builder(_name(one.name, one.unit), self.certificate.subject, key, days=days, now=now)
+            _builder(
+                *(_name(one.name, one.unit), self.certificate.subject, key, self.key),
+                days=days,
+                now=now,
+            )
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
         )
@@ -169,10 +173,14 @@ def _builder(
     name: x509.Name,
     issuer: x509.Name,
     key: ec.EllipticCurvePrivateKey,
+    issuers: ec.EllipticCurvePrivateKey,
     *,
     days: int,
     now: float,
 ) -> x509.CertificateBuilder:
+    """With both keys' identifiers (RFC 5280, 4.2.1): Python 3.13 trusts nothing without them."""
+    own = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+    by = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuers.public_key())
     at = datetime.datetime.fromtimestamp(now, datetime.UTC)
     return (
         x509.CertificateBuilder()
@@ -182,6 +190,8 @@ def _builder(
         .serial_number(x509.random_serial_number())
         .not_valid_before(at - datetime.timedelta(minutes=10))  # others' clocks may lag
         .not_valid_after(at + datetime.timedelta(days=days))
+        .add_extension(own, critical=False)
+        .add_extension(by, critical=False)
     )
 
 
