@@ -50,11 +50,20 @@ print(json.dumps([ours, rules]))
 """
 
 
-def test_another_program_is_named_and_our_own_changes_wake_nobody(net: Net) -> None:
-    command = namespaces.command_inside(net.host, [sys.executable, "-c", _WATCHER])
+@pytest.mark.parametrize(
+    ("around", "as_seen"),
+    [([], True), (["unshare", "--pid", "--fork", "--mount-proc"], False)],
+    ids=["machine", "container"],
+)
+def test_another_program_is_named_and_our_own_changes_wake_nobody(
+    net: Net, around: list[str], as_seen: bool
+) -> None:
+    """In a container, too, where the kernel has other numbers than processes see (``as_seen``)."""
+    words = [*around, sys.executable, "-c", _WATCHER]
+    command = namespaces.command_inside(net.host, words)
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == [0, [["nft", True]]]
+    assert json.loads(done.stdout) == [0, [["nft", as_seen]]]
 
 
 @pytest.fixture

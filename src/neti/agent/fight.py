@@ -26,8 +26,7 @@ class Fight:
     """``repairs``: how many there were in total. Times are monotonic seconds."""
 
     repairs: int = 0
-    _recent: deque[float] = field(default_factory=lambda: deque(maxlen=_FIGHT_REPAIRS))
-    _who: str = ""
+    _recent: deque[tuple[float, str]] = field(default_factory=lambda: deque(maxlen=_FIGHT_REPAIRS))
     _blows: int = 0  # repairs since it became a fight; 0: peace
     _commands: deque[int] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
 
@@ -41,10 +40,9 @@ class Fight:
     def repaired(self, now: float, who: str) -> None:
         self._calm_down(now)
         self.repairs += 1
-        self._recent.append(now)
-        self._who = who or self._who
+        self._recent.append((now, who))
         many = len(self._recent) == _FIGHT_REPAIRS
-        if self._blows or (many and now - self._recent[0] <= _FIGHT_SECONDS):
+        if self._blows or (many and now - self._recent[0][0] <= _FIGHT_SECONDS):
             self._blows += 1
 
     def pause(self, now: float) -> float:
@@ -59,7 +57,9 @@ class Fight:
         self._calm_down(now)
         if not self._blows:
             return None
-        who = self._who or "a program that could not be identified"
+        # The last that is known of these repairs: who did something before has no part in it.
+        named = [who for _, who in self._recent if who]
+        who = named[-1] if named else "a program that could not be identified"
         return (
             f"{who} keeps changing table inet neti, Neti's routes and rules, or neti0: repaired "
             f"{self.repairs} times. Until each repair this host may be open or cut off; what does "
@@ -68,5 +68,5 @@ class Fight:
         )
 
     def _calm_down(self, now: float) -> None:
-        if self._blows and now - self._recent[-1] > _PEACE_SECONDS:
+        if self._blows and now - self._recent[-1][0] > _PEACE_SECONDS:
             self._blows = 0

@@ -3,7 +3,9 @@
 Sets what is wrong in ``problems`` and clears it when it is over. Raises DataplaneError.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from ipaddress import IPv4Network, IPv6Network
+from typing import Final
 
 from neti import log
 from neti.dataplane import foreign
@@ -20,6 +22,21 @@ from neti.model.settings import Settings
 from neti.monitoring.arrivals import Arrivals
 from neti.ruleset.delta import Elements
 from neti.ruleset.surroundings import Surroundings
+
+# Of iptables-legacy the kernel tells root alone which tables there are, and an agent is not root.
+_UNREAD: Final = (
+    "its rules could not be read; what only root can read is shown by iptables-legacy -S and "
+    "ip6tables-legacy -S"
+)
+
+
+def _members(settings: Settings) -> Iterator[IPv4Network | IPv6Network]:
+    """Where their packets come from, as other tables see them."""
+    for site in settings.sites.values():
+        yield from (*site.private, *site.public)
+        yield from site.ipv6
+    if settings.encrypts:
+        yield settings.overlay_subnet  # what leaves the tunnel
 
 
 class HostNetwork:
@@ -133,8 +150,7 @@ class HostNetwork:
             return
         self._problems.clear("tables")
         self._not_relayed = foreign.not_relayed(found)
-        members = [n for site in settings.sites.values() for n in (*site.private, *site.public)]
-        ranges = dict.fromkeys(members) if found else {}
+        ranges = dict.fromkeys(_members(settings)) if found else {}
         # Such a table keeps members out whatever Neti does; the others only may.
         keeping = {one.table for one in found if one.surely_drops_members(settings.verify_port)}
         out = foreign.sentences((one for one in found if one.table in keeping), ranges)
@@ -171,7 +187,7 @@ class HostNetwork:
             "gateway_kept_out",
             f"another program's packet filter drops what this gateway passes on: of {kept} packets "
             "none got through. Let them through there as well: "
-            f"{self._not_relayed or 'its rules could not be read'}",
+            f"{self._not_relayed or _UNREAD}",
         )
 
     @property
@@ -191,7 +207,7 @@ class HostNetwork:
             return
         if "kept_out" not in self._problems:
             log.error("members_kept_out", packets=kept_out)
-        what = "; ".join((*self._out, *self.drops)) or "its rules could not be read"
+        what = "; ".join((*self._out, *self.drops)) or _UNREAD
         self._problems.set(
             "kept_out",
             f"another program's packet filter keeps members out: Neti let {kept_out} new "

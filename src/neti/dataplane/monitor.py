@@ -27,9 +27,11 @@ from neti.dataplane.netlink import (
     NETLINK_NETFILTER,
     NETLINK_ROUTE,
     SO_RCVBUFFORCE,
+    NetlinkSocket,
     attributes,
     messages,
 )
+from neti.dataplane.nf_tables import ANY, GETGEN
 from neti.dataplane.socket_filter import DROP, KEEP, attach, equals, load16, load32
 
 # Links, addresses, routes and rules; of IPv4 and IPv6.
@@ -75,11 +77,13 @@ class Monitor:
         overlay: IPv4Network | None = None,
     ) -> None:
         """``overlay``: a route that is neither a default nor overlaps it wakes nobody; a router
-        changes thousands."""
+        changes thousands. To be made by the thread that changes nftables: the kernel knows a writer
+        by its thread. Raises DataplaneError, OSError."""
         self._tell = tell
         self._matters = _matters(overlay)
         self._broke = broke
-        self._routes, self._rules = _subscriptions()
+        self._own = _own_number()
+        self._routes, self._rules = _subscriptions(self._own)
         self._wake_read, self._wake_write = os.pipe()
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="neti-monitor", daemon=True)
@@ -113,7 +117,7 @@ class Monitor:
             if poll.poll(_PAUSE_MS):
                 return
             try:
-                routes, rules = _subscriptions()
+                routes, rules = _subscriptions(self._own)
             except OSError as error:
                 self._broke(log.unexpected("the kernel's monitor", error))
                 continue
@@ -136,18 +140,28 @@ class Monitor:
                 self._tell(NetworkChanged())
             if self._rules.fileno() in ready:
                 for change in _rule_changes(self._rules):
-                    if change.pid != os.getpid():
+                    if change.pid != self._own:
                         self._tell(change)
 
 
-def _subscriptions() -> tuple[socket.socket, socket.socket]:
+def _own_number() -> int:
+    """What the kernel calls this thread in an event. In a PID namespace, as in a container, it is
+    another number than this process sees: nf_tables_fill_gen_info() has the machine's own."""
+    asking = NetlinkSocket(NETLINK_NETFILTER)
+    try:
+        return _writer(asking.ask(GETGEN, ANY)[0])[0] or os.getpid()
+    finally:
+        asking.close()
+
+
+def _subscriptions(own: int) -> tuple[socket.socket, socket.socket]:
     """To routes and to rules. Raises OSError with neither of them open."""
     routes = _subscribed(NETLINK_ROUTE)
     try:
         rules = _subscribed(NETLINK_NETFILTER)
         try:
             routes.bind((0, _ROUTE_GROUPS))
-            _only_others_newgen(rules)
+            _only_others_newgen(rules, own)
             rules.bind((0, 0))
             rules.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, _NFTABLES_GROUP)
         except OSError:
@@ -170,7 +184,7 @@ def _subscribed(family: int) -> socket.socket:
     return sock
 
 
-def _only_others_newgen(sock: socket.socket) -> None:
+def _only_others_newgen(sock: socket.socket, own: int) -> None:
     """Classic BPF: pass what begins with NFT_MSG_NEWGEN and names another process.
 
     Loads are in network order, and offsets are those of nf_tables_fill_gen_info(): nlmsghdr (16
@@ -185,7 +199,7 @@ def _only_others_newgen(sock: socket.socket) -> None:
             load16(30),  # nla_type
             equals(socket.htons(_GEN_PROC_PID), 0, 2),  # otherwise all of it
             load32(32),  # the id, a big-endian number
-            equals(os.getpid(), 1, 0),
+            equals(own, 1, 0),
             KEEP,
             DROP,
         ),
@@ -240,7 +254,11 @@ def _rule_changes(sock: socket.socket) -> list[RulesChanged]:
             continue
         for kind, payload in messages(datagram):
             if kind == _NEWGEN:
-                held = dict(attributes(payload[_NFGENMSG_BYTES:]))
-                pid = struct.unpack(">I", held.get(_GEN_PROC_PID, b"\0\0\0\0"))[0]
-                name = held.get(_GEN_PROC_NAME, b"").rstrip(b"\0").decode(errors="replace")
-                changes.append(RulesChanged(pid, name))
+                changes.append(RulesChanged(*_writer(payload)))
+
+
+def _writer(payload: bytes) -> tuple[int, str]:
+    """Its number and its name."""
+    held = dict(attributes(payload[_NFGENMSG_BYTES:]))
+    number = struct.unpack(">I", held.get(_GEN_PROC_PID, b"\0\0\0\0"))[0]
+    return number, held.get(_GEN_PROC_NAME, b"").rstrip(b"\0").decode(errors="replace")

@@ -35,6 +35,18 @@ def test_repairs_that_are_far_apart_are_no_fight() -> None:
         assert fight.sentence(now) is None
 
 
+def test_who_had_no_part_in_a_fight_is_not_named() -> None:
+    """One that did something before is no party to repairs of which nobody knows whose they are."""
+    fight = Fight()
+    fight.repaired(0.0, "nft (pid 7)")
+    for now in (1000.0, 1001.0, 1002.0):
+        fight.repaired(now, "")
+    assert (fight.sentence(1002.0) or "").startswith("a program that could not be identified keeps")
+    fight.repaired(1003.0, "ip (pid 8)")
+    fight.repaired(1004.0, "")
+    assert (fight.sentence(1004.0) or "").startswith("ip (pid 8) keeps")
+
+
 def test_a_command_of_netis_is_no_party_and_a_second_agent_is() -> None:
     fight = Fight()
     assert not any(fight.party("neti", pid) for pid in (1043, 1051, 1077))

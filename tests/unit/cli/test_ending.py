@@ -237,3 +237,12 @@ def test_what_relax_ends_is_said_when_it_is_confirmed(
     hint = done.stdout.splitlines()[-1]
     assert hint.startswith("→ 'neti relax' goes back to shadow: nothing is dropped")
     assert ("encryption is not required any more" in hint) == requires
+
+
+def test_the_kernel_knows_the_program_by_its_name_however_it_was_started() -> None:
+    """A package starts ``python3 -m neti``; the agent tells who changed its rules by this name."""
+    show = "import atexit; atexit.register(lambda: print(open('/proc/self/comm').read()))"
+    run = "import sys; sys.argv = ['neti', '--version']; from neti.__main__ import main; main()"
+    words = [sys.executable, "-c", f"{show}; {run}"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split()[-1] == "neti"

@@ -3,7 +3,7 @@
 import itertools
 import struct
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Network, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Literal
 
@@ -30,7 +30,7 @@ from neti.dataplane.foreign.nft import BaseChain, base_chain
 from neti.dataplane.netlink import attribute, nested
 from neti.dataplane.nf_tables import RULE_EXPRESSIONS
 from neti.errors import DataplaneError
-from neti.model import Host, Site
+from neti.model import Encrypt, Host, Site
 from neti.model.problems import Problems
 from neti.model.settings import Settings
 
@@ -327,6 +327,10 @@ def test_legacy_that_cannot_be_read_is_said(
 # --- sentences ---
 
 _FIREWALL_CMD = "firewall-cmd --permanent --zone=trusted"
+_CSCLI = (
+    "cscli decisions delete --ip ADDRESS (the member's), and a whitelist of SOURCES, so that it "
+    "stays away"
+)
 
 
 @pytest.mark.parametrize(
@@ -341,12 +345,16 @@ _FIREWALL_CMD = "firewall-cmd --permanent --zone=trusted"
             *("inet", "firewalld", ["x"]),
             f"{_FIREWALL_CMD} --add-source=SOURCES (one at a time), then firewall-cmd --reload",
         ),
+        (
+            *("ip", "crowdsec", ["crowdsec-chain"]),
+            _CSCLI,
+        ),
     ],
 )
 def test_the_line_to_add_is_its_keepers_own(
     family: str, name: str, chains: list[str], advice: str
 ) -> None:
-    """nft's, iptables', ufw's and firewalld's."""
+    """nft's, iptables', ufw's, firewalld's and CrowdSec's."""
     held = {chain: Chain(chain) for chain in chains}
     held[chains[0]].hook, held[chains[0]].drops = "input", True
     assert droppings(Table(family, name, "nft", held))[0].advice == advice
@@ -429,6 +437,14 @@ def test_the_agent_names_them_and_goes_on_without() -> None:
     network = HostNetwork(machine, problems)
     network.look(settings, host)
     assert [words.rpartition(": ")[2] for words in network.drops] == ["let 10.0.0.0/16 in"]
+    # By IPv6 too, and out of the tunnel they come from overlay addresses.
+    site = replace(site, ipv6=(IPv6Network("2001:db8::/56"),), encrypt=Encrypt.PREFER)
+    machine.dropping += (Dropping("table ip6 fw", "in", "input", "all", 6, "let SOURCES in"),)
+    network.look(replace(settings, sites={"ec2": site}), host)
+    assert [words.rpartition(": ")[2] for words in network.drops] == [
+        "let 10.0.0.0/16,192.168.0.0/18 in",
+        "let 2001:db8::/56 in",
+    ]
     machine.dropping = ()
     network.look(settings, host)
     assert network.drops == ()

@@ -21,6 +21,7 @@ Ports = tuple[tuple[int, int], ...]  # from and to, both included
 _PLAIN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _HOOKS_OF_IPTABLES: Final = frozenset({"INPUT", "FORWARD", "PREROUTING"})
 _SHOWN_SOURCES: Final = 8
+_CROWDSEC: Final = frozenset({"crowdsec", "crowdsec6"})  # as its bouncer names them
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +261,11 @@ def _advice(table: Table, chain: Chain) -> str:
         )
     if "ufw-before-input" in table.chains or "ufw6-before-input" in table.chains:
         return "ufw allow from SOURCES (one at a time)"
+    if table.name in _CROWDSEC:  # what is inserted there is gone when its bouncer starts again
+        return (
+            "cscli decisions delete --ip ADDRESS (the member's), and a whitelist of SOURCES, so "
+            "that it stays away"
+        )
     if table.kind == "iptables-legacy" or (
         table.family in ("ip", "ip6")
         and chain.name in _HOOKS_OF_IPTABLES
