@@ -23,11 +23,7 @@ from neti.monitoring.arrivals import Arrivals
 from neti.ruleset.delta import Elements
 from neti.ruleset.surroundings import Surroundings
 
-# Of iptables-legacy the kernel tells root alone which tables there are, and an agent is not root.
-_UNREAD: Final = (
-    "its rules could not be read; what only root can read is shown by iptables-legacy -S and "
-    "ip6tables-legacy -S"
-)
+_UNREAD: Final = "its rules could not be read"
 
 
 def _members(settings: Settings) -> Iterator[IPv4Network | IPv6Network]:

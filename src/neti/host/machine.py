@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from neti.dataplane import capabilities, interfaces
-from neti.dataplane.foreign import Dropping
+from neti.dataplane.foreign import Dropping, legacy
 from neti.dataplane.foreign.look import ForeignTables
 from neti.dataplane.foreign.read import RulesReader
 from neti.dataplane.interfaces import Interface
@@ -85,7 +85,7 @@ class RealMachine:
             for chain in self._reader.base_chains()
             if chain.hook in _HOOKS_THAT_MATTER and chain.family in _FAMILIES
         }
-        if network.legacy_iptables_in_use():
+        if legacy.in_use():
             found.add("iptables-legacy")
         return tuple(sorted(found))
 

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
-from pathlib import Path
 from typing import Final
 
 from neti.dataplane import rtnetlink
@@ -25,10 +24,6 @@ _HINTS: Final = {
     errno.EINVAL: ": is the private address on an interface, and is lo up?",
     errno.ENETDOWN: ": is lo up?",
 }
-_LEGACY_TABLES: Final = (
-    "/proc/thread-self/net/ip_tables_names",
-    "/proc/thread-self/net/ip6_tables_names",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,17 +143,6 @@ def _in_words(what: str) -> Iterator[None]:
         raise DataplaneError(f"{what}: the kernel says {error}{hint}") from error
     except OSError as error:
         raise DataplaneError(f"{what}: {error.strerror}") from error
-
-
-def legacy_iptables_in_use() -> bool:
-    """Whether iptables-legacy has tables in this namespace; nftables' own events do not tell."""
-    for path in _LEGACY_TABLES:
-        try:
-            if Path(path).read_text().strip():
-                return True
-        except OSError:
-            continue
-    return False
 
 
 def _to_device(route: rtnetlink.KernelRoute) -> bool:

@@ -324,6 +324,35 @@ def test_legacy_that_cannot_be_read_is_said(
     assert "cannot be told" in untold[0]
 
 
+@pytest.mark.parametrize(
+    ("module", "program", "may_be"),
+    [
+        ("iptable_filter/initstate", False, True),
+        ("ip6table_raw/initstate", False, True),
+        ("iptable_filter/parameters", True, True),
+        ("iptable_filter/parameters", False, False),
+        ("ip_tables/initstate", True, False),
+    ],
+)
+def test_an_agent_that_is_not_root_takes_it_that_legacy_may_be_used(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, module: str, program: bool, may_be: bool
+) -> None:
+    """By its modules, or by the program where the kernel has them built in: otherwise SSH would be
+    kept out of tracking, and their rules by state would lock it out."""
+
+    def refused(*_args: object) -> str:
+        raise PermissionError
+
+    (tmp_path / module).mkdir(parents=True)
+    monkeypatch.setattr(legacy, "_MODULES", tmp_path)
+    monkeypatch.setattr("shutil.which", lambda *_args, **_more: "/it" if program else None)
+    monkeypatch.setattr(Path, "read_text", refused)
+    tables, untold = legacy.read()
+    assert tables == ()
+    assert legacy.in_use() == may_be == bool(untold)
+    assert all("only root can read" in sentence for sentence in untold)
+
+
 # --- sentences ---
 
 _FIREWALL_CMD = "firewall-cmd --permanent --zone=trusted"

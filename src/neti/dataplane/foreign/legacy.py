@@ -8,6 +8,7 @@ import bisect
 import ctypes
 import errno
 import os
+import shutil
 import socket
 import struct
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ _JUDGED: Final = {"PREROUTING": "prerouting", "INPUT": "input", "FORWARD": "forw
 _ELEMENT: Final = struct.Struct("=H29sB")  # of a match and of a target: size, name, revision
 _VERDICT: Final = struct.Struct("=i")
 _VERDICTS: Final[dict[int, Verdict]] = {-1: "drop", -2: "accept", -5: "return"}
+_MODULES: Final = Path("/sys/module")
+_TABLES: Final = ("filter", "mangle", "nat", "raw", "security")
 _TRIES: Final = 5  # a table that changes between the two questions is asked for again
 
 
@@ -65,24 +68,57 @@ _LAYOUTS: Final = (
 )
 
 
+def in_use() -> bool:
+    """Whether this namespace has any; True as well where only root can tell, and there may be."""
+    return any(_used(layout) != () for layout in _LAYOUTS)
+
+
 def read() -> tuple[tuple[Table, ...], tuple[str, ...]]:
     """Tables of iptables-legacy, and sentences about those that cannot be read. The table nat is
     left out, because iptables does not allow dropping there."""
     tables: list[Table] = []
     untold = []
     for layout in _LAYOUTS:
-        try:
-            used = layout.names.read_text().split()
-        except OSError:
+        used = _used(layout)
+        if used is None:
+            untold.append(
+                f"{layout} may have tables here, which only root can read: whether they drop what "
+                f"Neti lets in cannot be told. '{layout} -S' shows them"
+            )
             continue
         try:
             tables += [_table(layout, name) for name in used if name != "nat"]
         except (OSError, ValueError, struct.error) as error:
             untold.append(
-                f"{layout} has tables here ({', '.join(sorted(used))}), and they cannot be read "
+                f"{layout} has tables here ({', '.join(used)}), and they cannot be read "
                 f"({why(error)}): whether they drop what Neti lets in cannot be told"
             )
     return tuple(tables), tuple(untold)
+
+
+def _used(layout: _Layout) -> tuple[str, ...] | None:
+    """Tables of this namespace; None: there may be some, and only root can tell. Asking for one
+    that is not there would make it."""
+    try:
+        return tuple(sorted(layout.names.read_text().split()))
+    except PermissionError:
+        return None if _may_be_used(layout) else ()
+    except OSError:
+        return ()
+
+
+def _may_be_used(layout: _Layout) -> bool:
+    """A module is loaded when its table is first used, by this namespace or another. What a kernel
+    has built in (no ``initstate``) is always there, so there the program tells."""
+    kind = "iptable" if layout.family == "ip" else "ip6table"
+    found = [_MODULES / f"{kind}_{table}" for table in _TABLES]
+    if any((module / "initstate").exists() for module in found):
+        return True
+    return any(module.exists() for module in found) and _has(layout.program)
+
+
+def _has(program: str) -> bool:
+    return any(shutil.which(program, path=path) for path in (None, "/usr/sbin:/sbin"))
 
 
 def _table(layout: _Layout, name: str) -> Table:
