@@ -7,16 +7,28 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-from bundling import HOME, LOADER, Arch, BundleError
+from bundling import HOME, LOADER, TRIPLET, Arch, BundleError
 from bundling.command import run
 
 _MAGIC: Final = b"\x7fELF"
-# What the loader would read of the host, and what it reads instead: nothing. Of the same length,
-# for these are bytes in a program.
-_HOSTS: Final = (
-    (b"/etc/ld.so.preload\0", b"/opt/neti/preload\0\0"),
-    (b"/etc/ld.so.cache\0", b"/opt/neti/cached\0"),
-)
+# Of the host, what its C library, OpenSSL and iptables have for programs of their own: modules, and
+# files that name modules or have a format of their own. With another beginning there are none.
+_HOSTS: Final = {
+    "ld-linux-*": ("/etc/ld.so.preload", "/etc/ld.so.cache"),
+    "libc.so.6": (
+        "/usr/lib/{triplet}/gconv",
+        "/usr/lib/{triplet}/gconv/gconv-modules.cache",
+        "/usr/lib/locale",
+        "/usr/lib/locale/locale-archive",
+    ),
+    "libcrypto.so.3": (
+        "/usr/lib/ssl",  # openssl.cnf; cert.pem and certs have paths of their own
+        "/usr/lib/{triplet}/engines-3",
+        "/usr/lib/{triplet}/ossl-modules",
+    ),
+    "libxtables.so.12": ("/usr/lib/{triplet}/xtables",),
+}
+_NOWHERE: Final = f"{HOME}/".encode()
 
 
 def found(folder: Path) -> Iterator[Path]:
@@ -53,15 +65,20 @@ def started_by_own_loader(program: Path, arch: Arch) -> None:
     run(["patchelf", "--force-rpath", "--set-rpath", f"{HOME}/lib", program])
 
 
-def reads_nothing_of_the_host(loader: Path) -> None:
-    """The host's cache names libraries of another C library; what it preloads is for programs of
-    that. Raises BundleError where the loader is not as it was known."""
-    data = loader.read_bytes()
-    for before, after in _HOSTS:
-        assert len(before) == len(after)
-        if data.count(before) != 1:
-            raise BundleError(
-                f"{loader.name}: {before!r} was expected once: look at bundling/elf.py"
-            )
-        data = data.replace(before, after)
-    loader.write_bytes(data)
+def reads_nothing_of_the_host(folder: Path, arch: Arch) -> None:
+    """Changes the paths in the libraries in ``folder`` by which they would find the host's modules,
+    which are built for other versions of them. Raises BundleError where a library is not as it was
+    known."""
+    for name, paths in _HOSTS.items():
+        (library,) = folder.glob(name)
+        data = library.read_bytes()
+        for path in paths:
+            # A string of its own, of the same length afterwards: these are bytes in a program.
+            before = b"\0%s\0" % path.format(triplet=TRIPLET[arch]).encode()
+            after = b"\0" + _NOWHERE + before[1 + len(_NOWHERE) :]
+            if data.count(before) != 1:
+                raise BundleError(
+                    f"{library.name}: {before!r} was expected once: look at bundling/elf.py"
+                )
+            data = data.replace(before, after)
+        library.write_bytes(data)

@@ -16,8 +16,13 @@ from bundling.command import run
 _LIB: Final = f"lib/python{PYTHON}"
 SITE: Final = f"{_LIB}/dist-packages"  # as Debian's Python calls it
 _TAG: Final = f".cpython-{PYTHON.replace('.', '')}"
-# Libraries that nothing names as needed: ctypes loads the one, the C library the others.
-_LOADED: Final = ("libnftables.so.1", "libgcc_s.so.1", "libresolv.so.2")
+# Libraries that nothing names as needed: ctypes loads the one, the C library the others. Of its own
+# modules for /etc/nsswitch.conf all that are files: those of the host are of another version, and
+# call what only their own has.
+_LOADED: Final = (
+    *("libnftables.so.1", "libgcc_s.so.1", "libresolv.so.2"),
+    *("libnss_compat.so.2", "libnss_hesiod.so.2"),
+)
 # Of the standard library: tests, and what is for people who program.
 _WITHOUT: Final = (
     *("test", "turtle.py", "turtledemo", "idlelib", "tkinter", "ensurepip", "venv", "pydoc_data"),
@@ -79,7 +84,7 @@ def put_together(arch: Arch, debian: Path, site: Path, tree: Path) -> None:
         run([f"{TRIPLET[arch]}-strip", "--strip-unneeded", library])
     _libraries(arch, debian, tree)
     elf.started_by_own_loader(tree / "bin/python3", arch)
-    elf.reads_nothing_of_the_host(tree / "lib" / LOADER[arch])
+    elf.reads_nothing_of_the_host(tree / "lib", arch)
     _launcher(arch, tree / "bin/neti")
 
 
@@ -188,7 +193,11 @@ def works(tree: Path, arch: Arch) -> None:
         "    if one.name != 'neti.__main__': importlib.import_module(one.name)\n"
     )
     done = subprocess.run(
-        [*map(str, started), "-c", tried], capture_output=True, text=True, check=False, env={}
+        [*map(str, started), "-c", tried],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"CRYPTOGRAPHY_OPENSSL_NO_LEGACY": "1"},  # as bin/neti says it
     )
     if done.returncode != 0:
         raise BundleError(f"the bundle for {arch} does not work here: {done.stderr.strip()}")

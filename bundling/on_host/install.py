@@ -34,6 +34,7 @@ _OPTIONS: Final = ("--no-start", "--remove", "--purge", "--hook")
 
 
 def main(words: Sequence[str]) -> None:
+    os.umask(0o022)  # what it makes is for every user: the agent is one
     tree, asked = Path(words[0]).resolve(), list(words[1:])
     if unknown := [word for word in asked if word.startswith("-") and word not in _OPTIONS]:
         _refuse(f"{unknown[0]} is unknown: --no-start, --remove, --purge, or nothing")
@@ -50,7 +51,7 @@ def main(words: Sequence[str]) -> None:
         print("Neti is gone" + ("" if "--purge" in asked else "; /etc/neti and /var/lib/neti stay"))
     else:
         _not_of_a_package("installed over")
-        if tree == HOME:
+        if tree == HOME.resolve():  # /opt may be a link
             _refuse("it is installed already; install.sh of a later version upgrades it")
         new = not HOME.exists()
         if not new and not (HOME / _BY).exists():
@@ -85,6 +86,7 @@ def _put_in_place(tree: Path) -> None:
         shutil.rmtree(left, ignore_errors=True)
     HOME.parent.mkdir(exist_ok=True)
     shutil.copytree(tree, new, symlinks=True)
+    _usual_modes(new)
     (new / _BY).write_text("tarball\n", encoding="ascii")
     shutil.copyfile(tree.parents[1] / "install.sh", new / "install.sh")
     former = set(_listed(HOME))
@@ -100,6 +102,14 @@ def _put_in_place(tree: Path) -> None:
         (Path("/") / gone).unlink(missing_ok=True)
     for done in (HOME / _FILES, old):
         shutil.rmtree(done, ignore_errors=True)
+
+
+def _usual_modes(tree: Path) -> None:
+    """Whoever unpacked the archive, with whatever umask and whatever tar."""
+    for path in (tree, *tree.rglob("*")):
+        if not path.is_symlink():
+            runs = path.is_dir() or path.stat().st_mode & 0o100
+            path.chmod(0o755 if runs else 0o644)
 
 
 def _put(source: Path, target: Path, *, keep: bool) -> None:

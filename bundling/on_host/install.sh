@@ -7,7 +7,8 @@
 #     sh install.sh --purge      takes those away too, and the user neti
 #
 # Needs root, systemd, and nothing else of this host: the rest is done by the bundle's own Python.
-unset LD_PRELOAD LD_LIBRARY_PATH LD_AUDIT GLIBC_TUNABLES
+# What bin/neti drops, as far as it matters here.
+unset LD_PRELOAD LD_LIBRARY_PATH LD_AUDIT GLIBC_TUNABLES GCONV_PATH LOCPATH
 case $0 in
 */*) here=${0%/*} ;;
 *) here=. ;;
@@ -16,4 +17,4 @@ esac
 [ -d "$here/opt/neti" ] && tree=$here/opt/neti || tree=$here
 for loader in "$tree"/lib/ld-linux-*; do :; done
 exec "$loader" --library-path "$tree/lib" --argv0 "$tree/bin/python3" "$tree/bin/python3" \
-    -I -B "$tree/lib/install.py" "$tree" "$@"
+    -I -B -X utf8 "$tree/lib/install.py" "$tree" "$@"

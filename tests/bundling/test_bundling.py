@@ -101,14 +101,26 @@ def test_the_tarball_has_the_same_bytes_whoever_makes_it_and_when(tmp_path: Path
     assert {(one.uid, one.gid, one.mtime) for one in found} == {(0, 0, 1_700_000_000)}
 
 
-def test_the_loader_of_the_bundle_reads_nothing_of_the_host(tmp_path: Path) -> None:
-    loader = tmp_path / "ld.so"
-    loader.write_bytes(b"x/etc/ld.so.preload\0y/etc/ld.so.cache\0z")
-    elf.reads_nothing_of_the_host(loader)
-    assert b"/etc/" not in loader.read_bytes()
-    assert len(loader.read_bytes()) == len(b"x/etc/ld.so.preload\0y/etc/ld.so.cache\0z")
+def test_the_libraries_of_the_bundle_find_nothing_of_the_host(tmp_path: Path) -> None:
+    """Each path once, as a string of its own: what only has one in it stays."""
+    held = {
+        "ld-linux-x86-64.so.2": b"x\0/etc/ld.so.preload\0y\0/etc/ld.so.cache\0z",
+        "libc.so.6": b"\0/usr/lib/x86_64-linux-gnu/gconv\0/usr/lib/x86_64-linux-gnu/gconv/"
+        b"gconv-modules.cache\0\0/usr/lib/locale\0/usr/lib/locale/locale-archive\0",
+        "libcrypto.so.3": b"\0/usr/lib/ssl\0/usr/lib/ssl/certs\0\0"
+        b"/usr/lib/x86_64-linux-gnu/engines-3\0\0/usr/lib/x86_64-linux-gnu/ossl-modules\0",
+        "libxtables.so.12": b"\0/usr/lib/x86_64-linux-gnu/xtables\0",
+    }
+    for name, data in held.items():
+        (tmp_path / name).write_bytes(data)
+    elf.reads_nothing_of_the_host(tmp_path, "amd64")
+    for name, data in held.items():
+        after = (tmp_path / name).read_bytes()
+        assert len(after) == len(data)
+        left = [part for part in after.split(b"\0") if part.startswith((b"/etc", b"/usr"))]
+        assert left == ([b"/usr/lib/ssl/certs"] if name == "libcrypto.so.3" else [])
     with pytest.raises(BundleError, match="expected once"):
-        elf.reads_nothing_of_the_host(loader)
+        elf.reads_nothing_of_the_host(tmp_path, "amd64")
 
 
 # --- install.py ---

@@ -21,6 +21,7 @@ from neti.aws.refusals import CREDENTIALS_FROM, api_name, refusal, resource_of
 from neti.aws.regions import first_region
 from neti.aws.troubles import near, of_region, trouble
 from neti.errors import NetiError
+from neti.host import authorities
 from neti.text import printable
 
 if TYPE_CHECKING:
@@ -287,6 +288,8 @@ def _session_class() -> "type[botocore.session.Session]":
 
     A thread that refreshes credentials may wait for this lock. So nothing that holds it may wait
     for a refresh. Making a client only reads the configuration.
+
+    Its clients believe whom the host believes, a company's own authority too.
     """
     from botocore.session import Session
 
@@ -297,6 +300,8 @@ def _session_class() -> "type[botocore.session.Session]":
 
         def create_client(self, *arguments: Any, **more: Any) -> Any:
             with self.lock:
+                told = more.get("verify") or self.get_config_variable("ca_bundle")
+                more["verify"] = authorities.instead(told)
                 return super().create_client(*arguments, **more)
 
         def get_credentials(self) -> Any:

@@ -6,6 +6,7 @@ to this machine itself, for a mirror in a test).
 
 import http.client
 import json
+import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Collection, Mapping
@@ -14,7 +15,9 @@ from ipaddress import ip_address, ip_network
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from neti.aws.troubles import OWN_AUTHORITY
 from neti.errors import NetiError
+from neti.host import authorities
 from neti.model.settings import IPNetwork
 
 URL: Final = "https://ip-ranges.amazonaws.com/ip-ranges.json"
@@ -54,16 +57,18 @@ def fetch(url: str = URL) -> bytes:
     place = urlsplit(url)
     if place.scheme != "https" and not (place.scheme == "http" and _is_here(place.hostname)):
         raise NetiError(f"{url} is not an https URL: AWS's ranges are fetched over https only")
+    context = authorities.context() if place.scheme == "https" else None
     try:
-        with urllib.request.urlopen(url, timeout=_SECONDS) as answer:
+        with urllib.request.urlopen(url, timeout=_SECONDS, context=context) as answer:
             if urlsplit(answer.url).scheme != place.scheme:
                 raise NetiError(f"{url} redirects to {answer.url}, which is not {place.scheme}")
             content: bytes = answer.read(_MAX_BYTES + 1)
     except (OSError, http.client.HTTPException, ValueError) as error:
         reason = getattr(error, "reason", None) or error
-        raise NetiError(
-            f"{url} cannot be fetched ({reason}). Download it elsewhere and give it with --file"
-        ) from error
+        hint = "Download it elsewhere and give it with --file"
+        if isinstance(reason, ssl.SSLCertVerificationError):
+            reason, hint = f"its certificate: {reason.verify_message}", f"{hint}; {OWN_AUTHORITY}"
+        raise NetiError(f"{url} cannot be fetched ({reason}). {hint}") from error
     if len(content) > _MAX_BYTES:
         raise NetiError(f"{url} is longer than {_MAX_BYTES} bytes, so it cannot be AWS's file")
     return content

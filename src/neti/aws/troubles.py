@@ -42,6 +42,10 @@ _SECRET: Final = re.compile(r"header|AWS4-|Credential=|Signature|token value", r
 _ERRNO: Final = re.compile(r"\[Errno -?[0-9]+\] ")
 _LOOK: Final = "check the profile in ~/.aws/config and the AWS_… variables"
 _MOST: Final = 300
+OWN_AUTHORITY: Final = (
+    "An authority of your company's, such as its proxy's, belongs into the host's own "
+    "(update-ca-certificates, update-ca-trust), or into a file that SSL_CERT_FILE names"
+)
 
 
 def trouble(
@@ -85,6 +89,8 @@ def trouble(
         return AwsUnavailable(
             f"{where} got an answer that is not from AWS. Is there a proxy in between? Run it again"
         )
+    if kind == "SSLError" and "CERTIFICATE_VERIFY_FAILED" in text:
+        return AwsRefused(f"{where}: {said}. {OWN_AUTHORITY}", code=kind)
     if kind in _NO_ANSWER or answered:
         return AwsUnavailable(f"{where} got no answer ({said}). Run it again")
     if kind == "CredentialRetrievalError":
