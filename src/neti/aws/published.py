@@ -15,7 +15,7 @@ from ipaddress import ip_address, ip_network
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from neti.aws.troubles import OWN_AUTHORITY
+from neti.aws.troubles import of_authority
 from neti.errors import NetiError
 from neti.host import authorities
 from neti.model.settings import IPNetwork
@@ -65,10 +65,13 @@ def fetch(url: str = URL) -> bytes:
             content: bytes = answer.read(_MAX_BYTES + 1)
     except (OSError, http.client.HTTPException, ValueError) as error:
         reason = getattr(error, "reason", None) or error
-        hint = "Download it elsewhere and give it with --file"
+        hint = ""
         if isinstance(reason, ssl.SSLCertVerificationError):
-            reason, hint = f"its certificate: {reason.verify_message}", f"{hint}; {OWN_AUTHORITY}"
-        raise NetiError(f"{url} cannot be fetched ({reason}). {hint}") from error
+            reason, hint = f"its certificate: {reason.verify_message}", of_authority(str(reason))
+        raise NetiError(
+            f"{url} cannot be fetched ({reason}){hint}. Download it elsewhere and give it with "
+            "--file"
+        ) from error
     if len(content) > _MAX_BYTES:
         raise NetiError(f"{url} is longer than {_MAX_BYTES} bytes, so it cannot be AWS's file")
     return content

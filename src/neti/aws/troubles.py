@@ -42,10 +42,8 @@ _SECRET: Final = re.compile(r"header|AWS4-|Credential=|Signature|token value", r
 _ERRNO: Final = re.compile(r"\[Errno -?[0-9]+\] ")
 _LOOK: Final = "check the profile in ~/.aws/config and the AWS_… variables"
 _MOST: Final = 300
-OWN_AUTHORITY: Final = (
-    "An authority of your company's, such as its proxy's, belongs into the host's own "
-    "(update-ca-certificates, update-ca-trust), or into a file that SSL_CERT_FILE names"
-)
+# As OpenSSL says it (X509_verify_cert_error_string(3)); later versions with a hyphen.
+_UNKNOWN_AUTHORITY: Final = re.compile(r"self.signed certificate|issuer cert|the first cert")
 
 
 def trouble(
@@ -89,8 +87,8 @@ def trouble(
         return AwsUnavailable(
             f"{where} got an answer that is not from AWS. Is there a proxy in between? Run it again"
         )
-    if kind == "SSLError" and "CERTIFICATE_VERIFY_FAILED" in text:
-        return AwsRefused(f"{where}: {said}. {OWN_AUTHORITY}", code=kind)
+    if kind == "SSLError" and (hint := of_authority(text)):
+        return AwsRefused(f"{where}: {said}{hint}", code=kind)
     if kind in _NO_ANSWER or answered:
         return AwsUnavailable(f"{where} got no answer ({said}). Run it again")
     if kind == "CredentialRetrievalError":
@@ -104,6 +102,17 @@ def trouble(
         )
     of_python = f"{kind}: " if hasattr(builtins, kind) or not said else ""
     return AwsRefused(f"{where} failed ({of_python}{said.rstrip('.: ')}): {_LOOK}", code=kind)
+
+
+def of_authority(text: str) -> str:
+    """A hint for what OpenSSL says of a server's certificate; empty when its authority is known."""
+    if _UNKNOWN_AUTHORITY.search(text) is None:
+        return ""
+    return (
+        ". This host does not know its authority. That of your company, such as its proxy's, "
+        "belongs to the host's own (update-ca-certificates, update-ca-trust), or into a file that "
+        "SSL_CERT_FILE names"
+    )
 
 
 def of_region(region: str, known: Sequence[str]) -> str:
