@@ -94,10 +94,14 @@ bundle-check: setup
 	scripts/system-packages bundle
 	$(VENV)/bin/python -m bundling check
 
+# What hosts have beside the bundle, of which each test takes what it asks for.
+MODULES := libnss-resolve libnss-myhostname libnss-mymachines libnss-systemd libeatmydata1 iptables
+
 # Installs, runs, upgrades and removes the packages on machines of its own, each with a real systemd:
 # Debian 11 to the next, and one that has a shell and systemd only.
 package-test: bundle
 	for release in bullseye bookworm trixie forky; do scripts/debian-root build/roots/$$release $$release; done
+	for release in bullseye bookworm forky; do scripts/debian-packages build/roots/$$release-modules $$release $(MODULES); done
 	$(VENV)/bin/python -m pytest -m package tests/package
 
 # All checks, everything built twice, signed by gpg's KEY, into dist/VERSION: CONTRIBUTING.md. Takes
