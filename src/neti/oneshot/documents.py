@@ -1,15 +1,15 @@
 """What members say of themselves, as far as it is theirs.
 
-Must never do: believe what somebody else made.
+Must never do: believe what somebody else made, or what an agent said that runs no more.
 """
 
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from neti.fleet.selecting import OLD
 from neti.registry import Detail, OperatorRegistry, detail
 from neti.registry.detail import Document
+
+Entries = Mapping[str, str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,7 @@ class Told:
     """``by``: what each says; ``not_own``: of whom somebody else says something: a document that
     does not go with the session of the host's entry. Anybody may make one of a host that is away,
     and after that its own agent cannot. ``in_part``: this client is no operator, so of hosts that
-    have a report it knows only what every member may; ``reported``: who has one."""
+    have a report it knows only what every member may; ``reported``: who has one that counts."""
 
     by: Mapping[str, Document]
     not_own: frozenset[str]
@@ -25,38 +25,85 @@ class Told:
     reported: frozenset[str] = frozenset()
 
 
-def told_by(
-    registry: OperatorRegistry,
-    entries: Mapping[str, str | None],
-    wall: Callable[[], float] = time.time,
-) -> Told:
+def told_by(registry: OperatorRegistry, entries: Entries) -> Told:
     """``entries``: those of the members that are asked about, by id. Nothing else is read, so a
     look at few of them costs little. Who has no report is of an earlier version, or in a tree that
-    one laid out: its document is all of it. So it is, and the report old, where a host went back to
-    such a version."""
+    one laid out: its document is all of it.
+
+    So it is where a host went back to such a version in the session of the later one. That one's
+    report stays, and nobody writes it any more: a report counts where it was written with the
+    document beside it. Both are read one after the other, so whose do not agree are read again: a
+    host may have written in between."""
+    told = _read(registry, entries)
+    if told.apart:
+        again = _read(registry, {host_id: entries[host_id] for host_id in told.apart})
+        told = told.updated(again)
+    left = {host_id: told.documents[host_id] for host_id in told.apart}
+    return Told(
+        {**told.documents, **told.reports, **left},
+        told.not_own,
+        in_part=told.in_part,
+        reported=frozenset(told.reports.keys() - told.apart),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What is the hosts' own. ``apart``: of whom report and document were not written together."""
+
+    documents: dict[str, Document]
+    reports: dict[str, Document]
+    not_own: frozenset[str]
+    in_part: bool
+    apart: frozenset[str]
+
+    def updated(self, again: "_Read") -> "_Read":
+        """By a second look at those that were ``apart``."""
+
+        def without(told: Mapping[str, Document]) -> dict[str, Document]:
+            return {i: said for i, said in told.items() if i not in self.apart}
+
+        return _Read(
+            {**without(self.documents), **again.documents},
+            {**without(self.reports), **again.reports},
+            (self.not_own - self.apart) | again.not_own,
+            in_part=again.in_part,
+            apart=again.apart,
+        )
+
+
+def _read(registry: OperatorRegistry, entries: Entries) -> _Read:
+    documents = registry.details(entries)
     reports = registry.reports(entries)
-    own, others = _own(registry, entries, reports or ())
-    reported = frozenset(own)
-    fresh = {i for i, said in own.items() if (said.written or 0) > wall() - OLD}
-    rest = entries.keys() - fresh
-    more, forged = _own(registry, entries, registry.details(rest) if rest else ())
-    later = {i: said for i, said in more.items() if i not in own or _later(said, own[i])}
-    return Told({**own, **later}, others | forged, in_part=reports is None, reported=reported)
+    there = {one.host_id for one in (*documents, *(reports or ()))}
+    sessions = _sessions(registry, entries, there)
+    own, forged = _own(documents, sessions)
+    said, also_forged = _own(reports or (), sessions)
+    apart = {i for i, report in said.items() if i in own and _by(report) != _by(own[i])}
+    return _Read(own, said, forged | also_forged, in_part=reports is None, apart=frozenset(apart))
 
 
-def _later(one: Document, other: Document) -> bool:
-    return (one.written or 0) > (other.written or 0)
+def _by(said: Document) -> tuple[object, ...]:
+    """Which agent wrote it, and when."""
+    return said.version, said.pid, said.written
+
+
+def _sessions(
+    registry: OperatorRegistry, entries: Entries, host_ids: Collection[str]
+) -> dict[str, int]:
+    """By id the session of each one's entry, as far as that stands."""
+    names = {host_id: name for host_id in host_ids if (name := entries[host_id]) is not None}
+    found = registry.sessions(names.values())
+    return {host_id: found[name] for host_id, name in names.items() if name in found}
 
 
 def _own(
-    registry: OperatorRegistry, entries: Mapping[str, str | None], told: Iterable[Detail]
+    told: Iterable[Detail], sessions: Mapping[str, int]
 ) -> tuple[dict[str, Document], frozenset[str]]:
-    names = (entries[one.host_id] for one in told)
-    sessions = registry.sessions(name for name in names if name is not None)
+    """And whose somebody else made. Of an entry that is gone meanwhile nobody knows."""
     own, others = dict[str, Document](), set[str]()
     for one in told:
-        session = sessions.get(entries[one.host_id] or "")
-        if session is None or session == one.session:  # None: it is gone meanwhile
+        if sessions.get(one.host_id, one.session) == one.session:
             own[one.host_id] = detail.decode(one.document)
         else:
             others.add(one.host_id)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 from unittest.mock import Mock
 
 import pytest
@@ -14,14 +15,13 @@ import pytest
 from neti.fleet.admission import Admission
 from neti.fleet.entries import MAX_JUDGED
 from neti.fleet.fleet import Fleet
-from neti.fleet.selecting import OLD
 from neti.identity.preflight import registry_addresses
 from neti.model import Member, Reach, Site, entry
 from neti.model.settings import Settings
 from neti.oneshot import grouping, registered
 from neti.oneshot import seen as module
 from neti.oneshot.documents import told_by
-from neti.registry import detail
+from neti.registry import Detail, detail
 from neti.registry.memory import MemoryRegistry, MemoryServer
 
 OVERLAY = IPv4Network("192.168.0.0/18")
@@ -241,16 +241,55 @@ def test_what_hosts_report_is_for_operators_and_who_is_none_is_told_so(tmp_path:
     assert seen("b").in_part
 
 
+def reported(host: MemoryRegistry, said: detail.Document, **later: Any) -> dict[str, str]:
+    """A registered host with this report; ``later``: what its document says otherwise."""
+    one = HONEST[0]
+    name = entry.encode(one)
+    host.register(
+        host_id=one.id,
+        name=name,
+        data=b"",
+        detail=detail.encode(replace(detail.for_members(said), **later)),
+        report=detail.encode(said),
+    )
+    return {one.id: name}
+
+
+WELL = detail.Document(version="0.2", pid=7, stage="enforced", problems=(), written=1000)
+
+
+@pytest.mark.parametrize("later", [{"version": "0.1"}, {"pid": 8}, {"written": 1001}])
+def test_a_report_counts_only_beside_the_document_that_was_written_with_it(
+    later: dict[str, Any],
+) -> None:
+    """An agent of an earlier version writes that one alone, in the same session."""
+    registry = MemoryRegistry(MemoryServer())
+    told = told_by(registry, reported(registry, WELL, **later))
+    assert (told.by["a"].stage, told.by["a"].problems, told.reported) == ("", None, frozenset())
+
+
 def test_the_document_of_a_host_that_went_back_to_an_earlier_version_counts() -> None:
-    """Such an agent writes it in the same session, and lets the report grow old."""
-    server, one = MemoryServer(), HONEST[0]
-    host, name = MemoryRegistry(server), entry.encode(one)
-    report = detail.encode(detail.Document(stage="enforced", written=1000))
-    later = detail.encode(detail.Document(stage="down", written=1300))
-    host.register(host_id=one.id, name=name, data=b"", detail=later, report=report)
+    registry = MemoryRegistry(MemoryServer())
+    entries = reported(registry, WELL, version="0.1", stage="down", written=1001)
+    assert told_by(registry, entries).by["a"].stage == "down"
 
-    def stage(now: float) -> str:
-        return told_by(host, {one.id: name}, wall=lambda: now).by[one.id].stage
 
-    assert stage(1700.0) == "enforced"
-    assert stage(1000.0 + OLD + 1) == "down"
+def test_who_writes_between_two_reads_is_read_again() -> None:
+    """Document and report agree then, and nobody is silent for a moment because of a reader."""
+    registry = MemoryRegistry(MemoryServer())
+    entries = reported(registry, WELL)
+    details = registry.details
+    reads = list[list[str]]()
+
+    def and_then_it_writes(host_ids: Iterable[str] | None = None) -> list[Detail]:
+        found = details(host_ids)
+        reads.append(sorted(host_ids or ()))
+        if len(reads) == 1:
+            reported(registry, replace(WELL, written=1001))
+        return found
+
+    registry.details = and_then_it_writes  # type: ignore[method-assign]
+    told = told_by(registry, {**entries, "b": None})
+    assert told.by["a"] == replace(WELL, written=1001)
+    assert told.reported == {"a"}
+    assert reads == [["a", "b"], ["a"]]
