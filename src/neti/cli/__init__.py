@@ -13,10 +13,11 @@ from typing import Any, Final
 import click
 
 from neti import __version__
-from neti.cli.ending import ended_by
+from neti.cli.ending import ended_by, name_who_hangs
 from neti.cli.looks import no_color_option
 from neti.cli.menu import Formatter, Group
 from neti.cli.output import OutputFailed, wants_json
+from neti.control.aside import ASIDES
 from neti.errors import NetiError
 
 # section of --help -> command -> (module, attribute)
@@ -135,8 +136,12 @@ class _Lazy(Group):
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
+        ASIDES.forget()
         try:
-            return super().invoke(ctx)
+            try:
+                return super().invoke(ctx)
+            finally:
+                name_who_hangs()
         except (click.exceptions.Exit, BrokenPipeError):
             raise
         except (Exception, KeyboardInterrupt) as error:

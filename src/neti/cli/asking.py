@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from neti.cli.output import say
 from neti.control import client
+from neti.control.aside import ASIDES
 
 _FIRST_WORD: Final = 2.0  # seconds
 
@@ -35,18 +36,23 @@ def waiting(
     seconds: float, then: str, *, who: str = "the agent", why: Callable[[], str] = str
 ) -> Iterator[None]:
     """A word on stderr when the agent, or the registry, keeps an operator waiting. ``why``: what is
-    in the way, as far as it is known by then; empty: nothing is."""
+    in the way, as far as it is known by then; empty: nothing is.
+
+    Where this host's agent is asked beside, it is that one who is waited for, for less time than it
+    takes to say so; it is named at the command's end."""
+    over = threading.Event()
 
     def speak() -> None:
-        reason = f" ({why()})" if why() else ""
-        waited = f"has not answered for {_FIRST_WORD:.0f} s{reason}"
-        say(f"neti: {who} {waited}; after {seconds:.0f} s {then}", err=True)
+        while not over.wait(_FIRST_WORD):
+            if not ASIDES.under_way:
+                reason = f" ({why()})" if why() else ""
+                waited = f"has not answered for {_FIRST_WORD:.0f} s{reason}"
+                say(f"neti: {who} {waited}; after {seconds:.0f} s {then}", err=True)
+                return
 
-    timer = threading.Timer(_FIRST_WORD, speak)
-    timer.daemon = True
     with suppress(RuntimeError):  # no thread to be had: then without a word
-        timer.start()
+        threading.Thread(target=speak, daemon=True).start()
     try:
         yield
     finally:
-        timer.cancel()
+        over.set()

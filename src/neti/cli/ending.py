@@ -5,6 +5,7 @@ journal of a service), or fail itself.
 """
 
 import os
+import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,6 +14,7 @@ from typing import ClassVar, Final
 import click
 
 from neti.cli.output import OutputFailed, explain, print_json
+from neti.control.aside import ASIDES
 from neti.control.client import AgentForbidden, AgentSilent, AgentStarting, AgentUnreachable
 from neti.errors import (
     AwsRefused,
@@ -41,6 +43,15 @@ def if_interrupted(sentence: str) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         raise Interrupted(f"stopped by Ctrl-C: {sentence}") from None
+
+
+def name_who_hangs() -> None:
+    """Whoever waited for this host's agent, and went on without it, has to know."""
+    hangs = ASIDES.in_vain()
+    if hangs is not None and not isinstance(sys.exception(), AgentSilent):
+        what, *steps = hangs.splitlines()
+        without = "this command did without what only it knows, such as who is lost, and since when"
+        explain("\n".join([what, without, *steps]))
 
 
 def ended_by(

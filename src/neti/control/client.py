@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Final
 from neti.control.protocol import LOOKS, SOCKET_NAME, WITHOUT_IT, socket_name, spare_socket
 from neti.errors import NetiError
 from neti.host import caller as origin
+from neti.host import process
 from neti.words import why
 
 PATIENCE: Final = 10.0  # seconds; an agent that needs longer for an answer hangs
@@ -41,10 +42,12 @@ def call(folder: Path, command: str, *, within: float = PATIENCE, **arguments: A
     AgentUnreachable, or NetiError with what the agent said. What an agent has not taken up by then
     it never does (see ``neti.control.server``)."""
     path = folder / SOCKET_NAME
+    agent: int | None = None
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(within)
             _connect(connection, folder)
+            agent = process.listener_of(connection)
             until = time.monotonic() + within
             asked = {"command": command, "arguments": arguments, "until": until}
             if command not in LOOKS:
@@ -63,23 +66,30 @@ def call(folder: Path, command: str, *, within: float = PATIENCE, **arguments: A
             "→ 'neti relax' and 'neti down' work without it"
         ) from error
     except TimeoutError as error:
-        raise AgentSilent(
-            f"the agent hangs: it did not answer in {within:.0f} s on {path}\n{WITHOUT_IT}"
-        ) from error
+        raise _hanging(agent, f"it did not answer in {within:.0f} s on {path}") from error
     except (ConnectionResetError, BrokenPipeError) as error:
         raise AgentSilent(_turned_away(path)) from error
     except (OSError, ValueError) as error:
-        raise AgentSilent(
-            f"the agent hangs: it does not answer on {path} ({why(error)})\n{WITHOUT_IT}"
-        ) from error
+        raise _hanging(agent, f"it does not answer on {path} ({why(error)})") from error
     if not isinstance(answer, dict) or not answer.keys() & {"error", "result"}:
-        raise AgentSilent(f"the agent hangs: its answer on {path} makes no sense\n{WITHOUT_IT}")
+        raise _hanging(agent, f"its answer on {path} makes no sense")
     if answer.get("starting"):
         raise AgentStarting(f"{answer['error']}\n→ 'neti relax' and 'neti down' work without it")
     if "error" in answer:
         refusal = NetiError(answer["error"])
         raise refusal
     return answer["result"]
+
+
+def _hanging(agent: int | None, what: str) -> AgentSilent:
+    """``agent``: its process, if that is known."""
+    if agent is None:
+        return AgentSilent(f"the agent hangs: {what}\n{WITHOUT_IT}")
+    state = process.state_of(agent)
+    goes_on = f"→ kill -CONT {agent} lets it go on\n" if state == process.STOPPED else ""
+    return AgentSilent(
+        f"the agent hangs ({process.in_words(agent, state)}): {what}\n{goes_on}{WITHOUT_IT}"
+    )
 
 
 def _turned_away(path: Path) -> str:

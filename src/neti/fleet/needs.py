@@ -293,6 +293,17 @@ def unknown(why: str) -> Need:
     )
 
 
+def hangs(sentence: str) -> Need:
+    """``sentence``: that this machine's own agent does not answer, and what to do."""
+    first = sentence.splitlines()[0]
+    return Need(
+        code="own_agent",
+        severity=Severity.WARNING,
+        what=f"on this machine {first}, so nobody here knows who is lost and who is held",
+        then=("systemctl restart neti",),
+    )
+
+
 def _remedy(text: str) -> str:
     """The message itself is in no report."""
     return _without_marks(text).replace("The message", "The message in 'neti status' there")

@@ -284,6 +284,8 @@ def _of_one(before: Cell | None, after: Cell, at: float) -> Iterator[Event]:
         what = "joined" if after.state == "registered" else f"is known: {after.state}"
         yield _event(after, at, f"{what}, in {after.site}")
         return
+    if after.state == "missing" and before.state in ("lost", "held"):
+        return  # nobody can be asked any more which of the two it is: that is no news
     if before.state != after.state:
         yield _event(after, at, _became(after), _WARNING if after.state in _SAD else 0)
         return

@@ -5,10 +5,11 @@ import contextlib
 import ipaddress
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from neti.control import client
-from neti.errors import NetiError
+from neti.control.aside import ASIDES
+from neti.control.client import AgentSilent, AgentUnreachable
+from neti.errors import NetiError, RegistryUnavailable
 from neti.fleet import attendance
 from neti.fleet.attendance import Word
 from neti.fleet.fleet import Fleet
@@ -16,8 +17,6 @@ from neti.fleet.listing import Row
 from neti.fleet.registered import id_of
 from neti.model.settings import Settings
 from neti.monitoring.status import status_of
-
-PATIENCE: Final = 2.0  # seconds for an agent that is only asked since when somebody is gone
 
 
 def absent(
@@ -47,11 +46,11 @@ def _words(settings: Settings, fleet: Fleet, missing: Collection[str]) -> dict[s
     """By id what this host's agent says. It also knows whom it keeps though the registry, wiped
     perhaps, has no lease of theirs. Raises NetiError where no agent answers."""
     folder, lingers = settings.table_files_path, settings.linger_seconds
-    status = status_of(client.call(folder, "status", within=PATIENCE))
+    status = status_of(ASIDES.ask(folder, "status"))
     kept = {one.id for one in (*status.lost, *status.holds)} - fleet.members.keys()
     if not missing and not kept:
         return {}
-    told = client.call(folder, "members", within=PATIENCE)
+    told = ASIDES.ask(folder, "members")
     sites = {str(one["id"]): str(one["site"]) for one in told}
     words = {
         one.id: Word(
@@ -75,6 +74,14 @@ def _words(settings: Settings, fleet: Fleet, missing: Collection[str]) -> dict[s
 def _left(gone: float | None, lingers: float) -> float | None:
     """Seconds until peers let go of a host that has been gone for so many."""
     return None if gone is None else max(0.0, lingers - gone)
+
+
+def neither(away: RegistryUnavailable, unreachable: AgentUnreachable) -> RegistryUnavailable:
+    """Why nobody tells who is a member. An agent that hangs is named too: that the registry does
+    not answer is not all that is wrong here."""
+    if not isinstance(unreachable, AgentSilent):
+        return away
+    return RegistryUnavailable(f"{away}\nand {unreachable}")
 
 
 def stale_seconds(settings: Settings, ask: Callable[[Path, str], Any]) -> float | None:

@@ -11,12 +11,11 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Final
 
 from neti import __version__
 from neti.agent.keeping_time import rebased
 from neti.clock import SteadyClock, SystemClock, boot_id
-from neti.control import client
+from neti.control.aside import ASIDES
 from neti.dataplane import listing
 from neti.dataplane.elsewhere import listed_elsewhere, words_of
 from neti.dataplane.nftables import NftablesDataplane
@@ -66,8 +65,6 @@ from neti.state.folder import StateFolder
 from neti.state.loaded import Loaded
 from neti.state.stage import stage_found
 from neti.words import counted
-
-_PATIENCE: Final = 2.0  # seconds for an agent that is only asked for its version
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +136,7 @@ def other_version(folder: Path) -> tuple[str, ...]:
     """That the agent which keeps this kernel is of another version: its rules may well be others
     than those that this program would write, and the kernel is as that agent wants it."""
     try:
-        running = status_of(client.call(folder, "status", within=_PATIENCE)).version
+        running = status_of(ASIDES.ask(folder, "status")).version
     except NetiError:
         return ()
     if running == __version__:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from neti.control.aside import ASIDES
 from neti.errors import NetiError
 from neti.fleet.finding import A_DAY, Finding, Known, Question
 from neti.host.listeners import listeners, with_owners
@@ -50,6 +51,8 @@ class Here:
 
 def own_id(settings: Settings, ask: Ask) -> str | None:
     """Of the host on which this is typed; None: no agent says."""
+    if ASIDES.in_vain(settings.table_files_path) is not None:
+        return None
     try:
         return status_of(ask(settings.table_files_path, "status")).id
     except NetiError:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from neti.control import client
+from neti.control.aside import ASIDES
 from neti.control.client import AgentUnreachable
 from neti.errors import EntryError, NetiError, RegistryUnavailable
 from neti.fleet import listing
@@ -23,7 +23,7 @@ from neti.fleet.registered import Registered, answer, id_of
 from neti.identity.preflight import registry_addresses
 from neti.model import Departure, IPAddress, Member, entry
 from neti.model.settings import Settings
-from neti.oneshot.away import PATIENCE
+from neti.oneshot.away import neither
 from neti.oneshot.documents import told_by
 from neti.registry import OperatorRegistry
 from neti.registry.record import HostRecord
@@ -136,8 +136,8 @@ def leases(
     except RegistryUnavailable as away:
         try:
             members = ask(settings.table_files_path, "members")
-        except AgentUnreachable:
-            raise away from None
+        except AgentUnreachable as unreachable:
+            raise neither(away, unreachable) from None
         return {ipaddress.IPv4Address(one["overlay"]): one["id"] for one in members}, away
 
 
@@ -173,7 +173,7 @@ def registered_and_departed(
 
 def _lost_here(settings: Settings) -> set[str]:
     with contextlib.suppress(NetiError):
-        told = client.call(settings.table_files_path, "members", within=PATIENCE)
+        told = ASIDES.ask(settings.table_files_path, "members")
         return {str(one["id"]) for one in told if one["lost"]}
     return set()
 

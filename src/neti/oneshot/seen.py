@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from neti.control import client
+from neti.control.aside import ASIDES
 from neti.control.client import AgentUnreachable
 from neti.errors import NetiError, RegistryUnavailable
 from neti.fleet import attendance, listing
@@ -24,7 +24,7 @@ from neti.fleet.naming import Words
 from neti.model import Member
 from neti.model.names import Names
 from neti.model.settings import Settings
-from neti.oneshot.away import PATIENCE, absent, stale_seconds
+from neti.oneshot.away import absent, neither, stale_seconds
 from neti.oneshot.documents import Told, told_by
 from neti.oneshot.registered import all_skipped, entries_of, judged, known_and_expected, taken
 from neti.registry import OperatorRegistry
@@ -127,8 +127,8 @@ def instead_of(
     """By this host's agent. Raises ``away`` where it cannot be asked either."""
     try:
         members = ask(settings.table_files_path, "members")
-    except AgentUnreachable:
-        raise away from None
+    except AgentUnreachable as unreachable:
+        raise neither(away, unreachable) from None
     found = _by_the_agent(settings, members, away)
     return replace(found, stale_seconds=stale_seconds(settings, ask))
 
@@ -190,7 +190,7 @@ def judged_in(settings: Settings, registry: OperatorRegistry) -> Judged:
 def from_here(settings: Settings, ids: Collection[str]) -> dict[str, Mapping[str, Any]]:
     """By id what this host's agent tells of these members; empty where there is no agent."""
     with contextlib.suppress(NetiError):
-        told = client.call(settings.table_files_path, "members", within=PATIENCE)
+        told = ASIDES.ask(settings.table_files_path, "members")
         return {str(one["id"]): one for one in told if one["id"] in ids}
     return {}
 

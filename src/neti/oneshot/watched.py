@@ -17,9 +17,10 @@ from math import inf
 from pathlib import Path
 from typing import Any, Final
 
+from neti.control.aside import ASIDES
 from neti.errors import RegistryUnavailable
 from neti.fleet import picture
-from neti.fleet.needs import needs, unknown
+from neti.fleet.needs import hangs, needs, unknown
 from neti.fleet.picture import Picture
 from neti.model.settings import Settings
 from neti.oneshot.documents import Told, told_by
@@ -131,6 +132,7 @@ class Watched:
         cells = picture.cells(rows, found.away, found.told, key=key, now=now, before=before)
         same = {i: held for i, one in cells.items() if (held := before.get(i)) == one}
         unheard = _unheard(found)
+        hanging = ASIDES.in_vain(self._settings.table_files_path)
         there = {cell.site for cell in cells.values()}
         return Picture(
             at=now - (found.stale_seconds or 0.0),
@@ -138,6 +140,7 @@ class Watched:
             cells={**cells, **same},
             needs=(
                 *([unknown(unheard)] if unheard else []),
+                *([hangs(hanging)] if hanging is not None else []),
                 *needs(
                     rows,
                     found.away,

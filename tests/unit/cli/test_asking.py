@@ -1,6 +1,7 @@
 """Commands whose agent does not answer: a word, an end, and which of the two it is."""
 
 import json
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -54,7 +55,9 @@ def test_whoever_waits_is_told_for_what_and_for_how_long(
     hung: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(asking, "_FIRST_WORD", 0.01)
-    with pytest.raises(AgentSilent, match="the agent hangs: it did not answer in"):
+    with pytest.raises(
+        AgentSilent, match=rf"the agent hangs \(process {os.getpid()}\): it did not answer"
+    ):
         asking.ask(hung, "status", then="the cook goes home", within=0.5)
     assert capsys.readouterr().err.count("the cook goes home") == 1
 

@@ -156,6 +156,14 @@ def test_what_happened_is_told_once_and_in_words() -> None:
     assert words(after, after) == []
 
 
+def test_that_nobody_can_be_asked_whether_a_host_is_lost_is_no_news() -> None:
+    """This machine's agent, which knows, hangs."""
+    lost, held, missing = (cell(away("a", state)) for state in ("lost", "held", "missing"))
+    assert words(pictured(lost), pictured(missing)) == []
+    assert words(pictured(held), pictured(missing)) == []
+    assert words(pictured(missing), pictured(held)) == ["a is lost, and its removal is held"]
+
+
 def test_a_registry_that_does_not_answer_is_no_news() -> None:
     before = pictured(cell(row("a")))
     assert words(before, pictured(unanswered="away")) == []
