@@ -53,9 +53,9 @@ class SimulatedRegistry(MemoryRegistry):
         overlay: IPv4Address | None = None,
         machine: str = "",
         key: str = "",
-    ) -> None:
+    ) -> bool:
         self._gate.effect("registry.register")
-        super().register(
+        return super().register(
             host_id=host_id,
             name=name,
             data=data,
@@ -67,9 +67,9 @@ class SimulatedRegistry(MemoryRegistry):
             key=key,
         )
 
-    def describe(self, host_id: str, detail: bytes, report: bytes = b"") -> None:
+    def describe(self, host_id: str, detail: bytes, report: bytes = b"") -> bool:
         self._gate.effect("registry.describe")
-        super().describe(host_id, detail, report)
+        return super().describe(host_id, detail, report)
 
     def leave(self, *, host_id: str, name: str, departure: str) -> None:
         self._gate.effect("registry.leave")

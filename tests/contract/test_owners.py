@@ -140,6 +140,32 @@ def test_with_admission_a_released_id_stays_its_certificates(closed: ClosedWorld
     register(closed.open_as("host-a"), A2)
 
 
+def test_what_an_earlier_session_said_stands_until_it_ends_and_the_host_hears_of_that(
+    closed: ClosedWorld,
+) -> None:
+    """Without a word the host would not know that nobody can read what it says."""
+    former, host, recorder = closed.open_as("host-a"), closed.open_as("host-a"), Recorder()
+    former.watch(recorder)
+    session = recorder.until_fresh()
+    old, new = (b'{"name": "old"}', b'{"pid": 1}'), (b'{"name": "new"}', b'{"pid": 2}')
+
+    def says(registry: Registry, name: str, detail: bytes, report: bytes) -> bool:
+        return registry.register(
+            host_id="a", name=name, data=b"", detail=detail, report=report, machine=HERE
+        )
+
+    assert says(former, A, *old)
+    assert not says(host, A2, *new)
+    assert not host.describe("a", *new)
+    chief = closed.open_as("operator-chief")
+    assert [one.document for one in chief.details()] == [old[0]]
+    former.detach()
+    closed.expire(session)
+    assert host.describe("a", *new)
+    assert [one.document for one in chief.details()] == [new[0]]
+    assert [one.document for one in chief.reports(["a"]) or []] == [new[1]]
+
+
 def test_members_delete_nothing_and_what_they_made_goes_with_their_session(
     closed: ClosedWorld,
 ) -> None:

@@ -6,7 +6,7 @@ than one turn of the loop, write more than once a minute because of problems tha
 put off by such writing what is counted anew.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from math import inf
 from typing import Final
@@ -60,10 +60,13 @@ class Describing:
         self._left_since: int | None = None
         self.left_since: Callable[[], int | None] = lambda: None
 
-    def documents(self) -> tuple[bytes, bytes]:
-        """As of now: what every member may read, and the report. The caller must write them."""
+    def documents(self, solved: Collection[str] = ()) -> tuple[bytes, bytes]:
+        """As of now: what every member may read, and the report. The caller must write them.
+        ``solved``: problems that are none any more when this can be read."""
         core = self._core
-        self._told, self._due = self._said(), None
+        said = self._said()
+        left_over = tuple(code for code in said.problems or () if code not in solved)
+        self._told, self._due = replace(said, problems=left_over), None
         if self._anew == inf:
             self._anew = self._within(*_FIRST)
         core.soon("describe", _EVERY)
@@ -138,6 +141,8 @@ class Describing:
         """The timer "describe"."""
         core, now = self._core, self._core.now()
         core.soon("describe", _EVERY)
+        if not self._writable():
+            return  # what changes meanwhile is told at the first look after it, and costs no word
         newly = now < self._anew and self._newly_left()
         if now >= self._anew:
             self._count_anew()
@@ -180,6 +185,12 @@ class Describing:
             return False
         self._words -= 1.0
         return True
+
+    def written(self, *, stands: bool) -> None:
+        """The document and the report were. Not ``stands``: what an earlier session said is still
+        in their place, so the next look tries again."""
+        if not stands:
+            self.failed()
 
     def failed(self) -> None:
         """The job "describe" failed: the next look tries again."""

@@ -23,6 +23,8 @@ def done(agent: "Agent", name: str, result: Any) -> None:
         case "register":
             agent.registration.registered(result)
             agent.registration.job_ended()
+        case "describe":
+            agent.registration.describing.written(stands=result)
         case "leave":
             agent.registration.left()
         case "probe":

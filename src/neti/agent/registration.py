@@ -5,7 +5,7 @@ of a job. Must never do: register under an address that is not this id's lease.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from typing import Final
 
@@ -25,7 +25,6 @@ from neti.model.entry import MAX_NAME_BYTES
 from neti.registry import AgentRegistry, HostRead
 from neti.text import printable
 
-_LEASE: Final = "lease "
 _LATER: Final = "→ run 'neti leave' again once 'neti status' says that the registry is in step"
 _NOT_REGISTERED: Final = (
     "this host is not registered now, so there is nothing to leave; its agent goes on, and "
@@ -35,7 +34,17 @@ _RETIRED: Final = (
     "an operator took this host out of the fleet, so it is not registered, and its agent does not "
     "register it\n→ 'systemctl stop neti' stops the agent"
 )
+# What a registration ends, so what it writes of this host does not name it.
+_SOLVED: Final = frozenset({"registration", "clone"})
 _OWN_SESSIONS: Final = 2  # time-outs after which the holder is no earlier run of this host
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """Under which name; ``says``: whether what this host says of itself stands beside it."""
+
+    name: str
+    says: bool
 
 
 class Registration:
@@ -101,15 +110,15 @@ class Registration:
         replaces = self._replacing = self._replaced(name)
         self._asked = name
         self.key.asked(name, key)
-        detail, report = self.describing.documents()
+        detail, report = self.describing.documents(solved=_SOLVED)
 
-        def job() -> str:
+        def job() -> IPv4Address | Registered:
             # The lease is looked up again: it may have been released while this host was away, or
             # the registry may have forgotten it.
             held = registry.acquire(host_id, subnet, prefer=overlay)
             if held != overlay:
-                return f"{_LEASE}{held}"
-            registry.register(
+                return held
+            says = registry.register(
                 host_id=host_id,
                 name=name,
                 data=data,
@@ -120,7 +129,7 @@ class Registration:
                 machine=core.out.running_here,
                 key=key,
             )
-            return name
+            return Registered(name, says)
 
         self._submit("register", job)
 
@@ -152,19 +161,21 @@ class Registration:
             [other for other in others if other and other != name and fleet.stands(other)]
         )
 
-    def registered(self, result: str) -> None:
-        """The job "register" is done."""
-        if result.startswith(_LEASE):
-            self.lease_held(IPv4Address(result.removeprefix(_LEASE)))
+    def registered(self, result: Registered | IPv4Address) -> None:
+        """The job "register" is done, or came upon another lease."""
+        if isinstance(result, IPv4Address):
+            self.lease_held(result)
             return
+        name = result.name
         self._is_well()
         self._core.problems.clear("clone")
         self._held_since = None
         self._replacing = None
         self._name.registered()
-        if self.entry != result:
-            log.info("registered", entry=result, overlay=self._core.members.overlay)
-        self.entry = result
+        if self.entry != name:
+            log.info("registered", entry=name, overlay=self._core.members.overlay)
+        self.entry = name
+        self.describing.written(stands=result.says)
         self.key.look()
         self._remember()
         self.impostors.look_soon()

@@ -52,7 +52,7 @@ class AgentRegistry(Protocol):
         overlay: IPv4Address | None = None,
         machine: str = "",
         key: str = "",
-    ) -> None:
+    ) -> bool:
         """Write the host's record, create ``name`` and delete ``replaces`` (this session's own
         earlier name), in one step. Repeating a registration that this session already holds changes
         nothing but ``detail`` and ``report``. ``detail``: what every member may read; ``report``:
@@ -63,6 +63,9 @@ class AgentRegistry(Protocol):
         ``record.PUBLIC_KEY``), held for its id from now on. Where the tree has no place for keys,
         because an earlier version laid it out, the record says none.
 
+        Returns whether what the host says stands there now: where a member may delete nothing, what
+        it said in an earlier session stands in its place until that ends. Then ``describe`` again.
+
         Raises IdentityHeld when another machine or certificate has this id, NameTaken when ``name``
         exists and belongs to another session or is not what the record names, KeyTaken when the key
         is held for another id, NotAdmitted when only operators may begin a host.
@@ -70,9 +73,9 @@ class AgentRegistry(Protocol):
         Where a member may delete nothing (ZooKeeper with ACLs), ``replaces`` stays until its
         session ends; the record no longer names it."""
 
-    def describe(self, host_id: str, detail: bytes, report: bytes = b"") -> None:
+    def describe(self, host_id: str, detail: bytes, report: bytes = b"") -> bool:
         """Replace this session's detail document, and its report, in one step (RegistryError when
-        it is not registered)."""
+        it is not registered). Returns the same as ``register``."""
 
     def leave(self, *, host_id: str, name: str, departure: str) -> None:
         """Leave on purpose: the host's record names ``departure``, watchers see it appear, then see

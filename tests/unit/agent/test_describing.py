@@ -5,13 +5,16 @@ from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Network
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.agents import Box, World, world
+from tests.unit.agent.test_agent import session_of
 
 from neti.agent.told import Reload
+from neti.errors import IdentityHeld
 from neti.model.labels import MOST_LABELS, MOST_VALUE_BYTES, is_value, readable
 from neti.model.problem_codes import OUT_OF_STEP
 from neti.model.said import Said
@@ -42,11 +45,12 @@ class Writings:
 
     def __init__(self, box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
         self.count = 0
+        self.stands = True
         before = box.registry.describe
 
-        def describe(host_id: str, document: bytes, report: bytes) -> None:
+        def describe(host_id: str, document: bytes, report: bytes) -> bool:
             self.count += 1
-            before(host_id, document, report)
+            return before(host_id, document, report) and self.stands
 
         monkeypatch.setattr(box.registry, "describe", describe)
 
@@ -76,6 +80,68 @@ def test_who_took_a_host_down_or_relaxed_it_and_until_when(fleet: World) -> None
     one.ask("up")
     fleet.pass_time(1)
     assert said(one).down is None
+
+
+def test_what_a_registration_writes_does_not_say_that_there_is_none(
+    fleet: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After an outage each host would look as if something were wrong, until it writes again."""
+    one = fleet.started(1)
+    fleet.pass_time(1)
+    before, answers, written = one.registry.register, False, list[Document]()
+
+    def register(**asked: Any) -> bool:
+        if not answers:
+            raise IdentityHeld("ec2-1 is registered by pid 7")
+        written.append(detail.decode(asked["report"]))
+        return before(**asked)
+
+    monkeypatch.setattr(one.registry, "register", register)
+    fleet.server.expire(session_of(one))
+    for _ in range(24):
+        fleet.pass_time(10)
+    assert {"registration", "clone"} <= one.problems().keys()
+    one.running.core.problems.set("disk", "it is full")
+    answers = True
+    fleet.pass_time(60)
+    assert one.status()["registered"]
+    assert [said.problems for said in written] == [("disk",)]
+    assert said(one).problems == ("disk",)
+
+
+def test_what_an_earlier_session_said_is_written_over_when_that_is_over(
+    fleet: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else nobody hears anything of the host for ten minutes."""
+    one = fleet.started(1)
+    fleet.pass_time(1)
+    register = one.registry.register
+    monkeypatch.setattr(one.registry, "register", lambda **asked: register(**asked) and False)
+    fleet.server.expire(session_of(one))
+    fleet.pass_time(2)
+    writings = Writings(one, monkeypatch)
+    writings.stands = False
+    for _ in range(4):
+        fleet.pass_time(9)
+    assert (before := writings.count) > 1
+    writings.stands = True
+    for _ in range(12):
+        fleet.pass_time(10)
+    assert writings.count == before + 1
+
+
+def test_an_outage_leaves_a_host_the_words_that_it_has(fleet: World) -> None:
+    one = fleet.started(1)
+    fleet.pass_time(100)
+    fleet.server.stop()
+    one.running.core.problems.set("disk", "it is full")
+    for _ in range(30):
+        fleet.pass_time(10)
+    fleet.server.start()
+    for number, code in enumerate(("state", "responder", "identity"), 1):
+        fleet.pass_time(12)
+        assert len(said(one).problems or ()) == number
+        one.running.core.problems.set(code, "something is wrong")
 
 
 def call(to: str, port: int, packets: int = 1) -> Call:

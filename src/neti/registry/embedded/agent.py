@@ -77,7 +77,7 @@ class AgentSide(OneSession):
         overlay: IPv4Address | None = None,
         machine: str = "",
         key: str = "",
-    ) -> None:
+    ) -> bool:
         session = self._live_session()
         self._reap()
         with self._writing() as files:
@@ -103,8 +103,9 @@ class AgentSide(OneSession):
             if replaces is not None and replaces != name:
                 drop_name(files.store, replaces, session.id)
         files.ring()
+        return True
 
-    def describe(self, host_id: str, detail: bytes, report: bytes = b"") -> None:
+    def describe(self, host_id: str, detail: bytes, report: bytes = b"") -> bool:
         session = self._live_session()
         with self._writing() as files:
             changed = files.store.execute(
@@ -114,6 +115,7 @@ class AgentSide(OneSession):
             if not changed.rowcount:
                 raise RegistryError(f"{host_id} is not registered by this agent: register it first")
             keep_report(files.store, host_id, session.id, report)
+        return True
 
     def leave(self, *, host_id: str, name: str, departure: str) -> None:
         session = self._live_session()

@@ -81,7 +81,7 @@ class AgentSide(OneSession):
         overlay: IPv4Address | None = None,
         machine: str = "",
         key: str = "",
-    ) -> None:
+    ) -> bool:
         server = self._server
         with self._call():
             held = server._records.get(host_id)
@@ -108,7 +108,8 @@ class AgentSide(OneSession):
                 raise refusal
             if present is None and key and server._keys.get(key, host_id) != host_id:
                 raise key_taken(key, server._keys[key].encode())
-            if not (server.rights and another):
+            kept = server.rights and another
+            if not kept:
                 server._holders[host_id] = Holder(session_id, detail, report, self._owner)
             if present is None:
                 step = next(server._steps)
@@ -119,13 +120,14 @@ class AgentSide(OneSession):
                 server._owners.setdefault(host_id, self._owner)
                 server._add(name, session_id, data, step)
             if server.rights:
-                return
+                return not kept
             if replaces is not None and replaces != name and self._owns(replaces, session_id):
                 server._drop(replaces)
             if way in ("ours", "same machine") and held and held.record.word != name:
                 server._drop(held.record.word)
+            return True
 
-    def describe(self, host_id: str, detail: bytes, report: bytes = b"") -> None:
+    def describe(self, host_id: str, detail: bytes, report: bytes = b"") -> bool:
         with self._call():
             session_id = self._live_session().id
             holder, alive = self._server._holders.get(host_id), self._server._alive(host_id)
@@ -137,6 +139,9 @@ class AgentSide(OneSession):
             elif ours or not self._server.rights:
                 made = Holder(session_id, detail, report, self._owner)
                 self._server._holders[host_id] = made
+            else:
+                return False
+            return True
 
     def leave(self, *, host_id: str, name: str, departure: str) -> None:
         server = self._server

@@ -84,12 +84,14 @@ class AgentSide(OneSession):
         overlay: IPv4Address | None = None,
         machine: str = "",
         key: str = "",
-    ) -> None:
+    ) -> bool:
+        says = list[bool]()
         path = self._layout.name(name)
         word = HostRecord(overlay=overlay, word=name, machine=machine)
 
         def look(attempt: Attempt) -> list[Any]:
             own = self._own_nodes(attempt, host_id)
+            says[:] = [not own.says_otherwise(attempt.session_id)]
             way = own.way(attempt.session_id, machine)
             former = [n for n in dict.fromkeys((replaces, own.word)) if n and n != name]
             present, *stats = attempt.stats([path, *map(self._layout.name, former)])
@@ -107,9 +109,9 @@ class AgentSide(OneSession):
             # made by the step that wrote the record.
             entry = _ephemeral(path, data, rights.of_child(of_name))
             has_keys, holding = self._hold_key(attempt, key, host_id) if key else (False, [])
-            says = replace(word, key=key) if has_keys else word
+            record = replace(word, key=key) if has_keys else word
             return [
-                *([*own.write(says), entry, *holding] if present is None else []),
+                *([*own.write(record), entry, *holding] if present is None else []),
                 *own.describe(self._said(attempt, detail, report), attempt.session_id),
                 *gone,
             ]
@@ -132,12 +134,16 @@ class AgentSide(OneSession):
                 attempt.end_session()
 
         self._attempt(operation)
+        return says == [True]
 
-    def describe(self, host_id: str, detail: bytes, report: bytes = b"") -> None:
+    def describe(self, host_id: str, detail: bytes, report: bytes = b"") -> bool:
+        says = list[bool]()
+
         def look(attempt: Attempt) -> list[Any]:
             own = self._own_nodes(attempt, host_id)
             if not own.registered(attempt.session_id):
                 raise RegistryError(f"{host_id} is not registered by this agent: register it first")
+            says[:] = [not own.says_otherwise(attempt.session_id)]
             return own.describe(self._said(attempt, detail, report), attempt.session_id)
 
         def operation(attempt: Attempt) -> None:
@@ -148,6 +154,7 @@ class AgentSide(OneSession):
                 attempt.end_session()
 
         self._attempt(operation)
+        return says == [True]
 
     def leave(self, *, host_id: str, name: str, departure: str) -> None:
         path, farewell = self._layout.name(name), self._layout.name(departure)

@@ -200,6 +200,13 @@ class OwnNodes:
         known = {*rights.operators(parent), *rights.operators(self.of_record)}
         return rights.of_document(acl, known, others=others)
 
+    def says_otherwise(self, session_id: int) -> bool:
+        """Whether a document or report of another session stands where ours would."""
+        stats = (self.agent_stat, self.report_stat)
+        return self._has_rights and any(
+            stat is not None and session_of(stat) != session_id for stat in stats
+        )
+
     def undescribe(self, session_id: int) -> list[Any]:
         layout, host_id = self.layout, self.host_id
         both = (
