@@ -30,6 +30,7 @@ _STAGES: Final[Mapping[str, Shade]] = {
     "relaxed": "relaxed",
     "down": "down",
 }
+_KEEPS_OUT: Final = frozenset({"enforced", "trial"})
 _IN_WORDS: Final[Mapping[str, str]] = {
     **{shade: shade for shade in SHADES},
     "trial": "on trial",
@@ -46,7 +47,8 @@ class Cell:
     """One host. ``shade``: what it looks like; ``level``: see ``LEVELS``; ``tier``: the value of
     the label that the picture is divided by, or "?"; ``hurts``: ports that enforcing would shut,
     and that are in use; ``left``: how many members it calls by real addresses; ``reached`` of
-    ``tried`` members at its last verification. None: it does not say. Times are Unix seconds."""
+    ``tried`` members at its last verification; ``was``: the stage that it said last, where it says
+    none now, empty where nobody heard one. None: it does not say. Times are Unix seconds."""
 
     id: str
     name: str
@@ -67,6 +69,12 @@ class Cell:
     left: int | None = None
     reached: int | None = None
     tried: int | None = None
+    was: str = ""
+
+    @property
+    def heard(self) -> bool:
+        """Whether it says how it is."""
+        return self.shade in _STAGES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,7 +180,14 @@ def cells(
     looked last; ``now``: Unix seconds."""
     there = (_cell(row, told.get(row["id"]), key, now) for row in rows)
     gone = (_remembered(_cell(row, None, key, now), before.get(row["id"])) for row in away)
-    return {cell.id: cell for cell in (*there, *gone)}
+    return {cell.id: _with_stage(cell, before.get(cell.id)) for cell in (*there, *gone)}
+
+
+def _with_stage(cell: Cell, before: Cell | None) -> Cell:
+    """A stage that is lost while nobody hears of the host is seen when it speaks again."""
+    if before is None or cell.heard:
+        return cell
+    return replace(cell, was=before.shade if before.heard else before.was)
 
 
 def _remembered(cell: Cell, before: Cell | None) -> Cell:
@@ -235,7 +250,7 @@ def _level(row: Row, problems: Iterable[str], now: float) -> int:
     worst = max((_rank(code) for code in problems), default=0)
     if row["state"] in _SAD:
         worst = max(worst, _CRITICAL if row["state"] in _DECIDE else _WARNING)
-    if off_by(row, now) is not None or shown_stage(row) == "down":
+    if shade(row, now) in ("silent", "down"):  # of who says nothing nobody knows that all is well
         worst = max(worst, _WARNING)
     return worst
 
@@ -286,19 +301,34 @@ def _of_one(before: Cell | None, after: Cell, at: float) -> Iterator[Event]:
         return
     if after.state == "missing" and before.state in ("lost", "held"):
         return  # nobody can be asked any more which of the two it is: that is no news
+    fell = _fell(before, after)
     if before.state != after.state:
-        yield _event(after, at, _became(after), _WARNING if after.state in _SAD else 0)
+        was = f" (was {_IN_WORDS[before.was]})" if fell else ""
+        yield _event(
+            after, at, f"{_became(after)}{was}", _WARNING if after.state in _SAD or fell else 0
+        )
         return
     if before.shade != after.shade:
-        worse = after.shade in ("down", "relaxed", "silent")
-        what = f"is {_IN_WORDS[after.shade]} (was {_IN_WORDS[before.shade]})"
+        was = _IN_WORDS[before.shade]
+        if fell and not before.heard:
+            was += f", and {_IN_WORDS[before.was]} before that"
+        worse = fell or after.shade in ("down", "relaxed", "silent")
+        what = f"is {_IN_WORDS[after.shade]} (was {was})"
         yield _event(after, at, what, _WARNING if worse else 0)
     if before.site != after.site:
         yield _event(after, at, f"is in {after.site} now (was in {before.site})")
+    if not after.heard:
+        return  # what it does not say any more is not solved
     for code in sorted({*after.problems} - {*before.problems}):
         yield _event(after, at, f"has a problem: {code}", _rank(code))
     for code in sorted({*before.problems} - {*after.problems}):
         yield _event(after, at, f"problem solved: {code}")
+
+
+def _fell(before: Cell, after: Cell) -> bool:
+    """Whether a host that kept strangers out when it was last heard of does not any more."""
+    was = before.shade if before.heard else before.was
+    return was in _KEEPS_OUT and after.heard and after.shade not in _KEEPS_OUT
 
 
 # Where no agent can be asked, a host that is lost is only known to be missing.

@@ -3,6 +3,8 @@
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from neti.fleet import picture
 from neti.fleet.needs import needs
 from neti.fleet.picture import NO_SITE, Cell, Event, Picture
@@ -154,6 +156,58 @@ def test_what_happened_is_told_once_and_in_words() -> None:
         "b is in the registry no more, with its lease",
     ]
     assert words(after, after) == []
+
+
+def then(before: Cell, of: dict[str, Any]) -> Cell:
+    """As it looks at the next look."""
+    there, gone = ([of], []) if of["state"] == "registered" else ([], [of])
+    seen = picture.cells(there, gone, {}, key="tier", now=NOW, before={before.id: before})
+    return seen[before.id]
+
+
+@pytest.mark.parametrize("was", ["enforced", "trial"])
+@pytest.mark.parametrize("stage", ["shadow", "down"])
+def test_a_stage_that_was_lost_is_told_and_is_a_warning(was: str, stage: str) -> None:
+    """Its file is gone, or a trial has ended by itself: nobody said a word that would be told."""
+    before, after = cell(row("a", stage=was)), cell(row("a", stage=stage, problems=["stage_lost"]))
+    first, second = picture.happened(pictured(before), pictured(after))
+    assert (first.level, second.what) == (2, "has a problem: stage_lost")
+    assert first.what.endswith(f"(was {'on trial' if was == 'trial' else was})")
+
+
+@pytest.mark.parametrize(
+    ("between", "told"),
+    [
+        (away("a", "lost"), "is back: in shadow (was enforced)"),
+        (away("a", "missing"), "is back: in shadow (was enforced)"),
+        (row("a", stage="?"), "is in shadow (was silent, and enforced before that)"),
+        (
+            row("a", written=NOW - 3600),
+            "is in shadow (was silent, and enforced before that)",
+        ),
+    ],
+)
+def test_nor_is_one_that_was_lost_while_nobody_heard_of_the_host(
+    between: dict[str, Any], told: str
+) -> None:
+    gone = then(then(cell(row("a")), between), between)
+    assert gone.was == "enforced"
+    back, as_before = then(gone, row("a", stage="shadow")), then(gone, row("a"))
+    (event,) = picture.happened(pictured(gone), pictured(back))
+    assert (event.what, event.level) == (told, 2)
+    (event,) = picture.happened(pictured(gone), pictured(as_before))
+    assert event.level == 0
+    assert "was enforced" not in event.what
+
+
+def test_what_a_host_does_not_say_any_more_is_not_solved() -> None:
+    ill, silent = cell(row("a", stage="?", problems=["disk"])), cell(row("a", stage="?"))
+    assert words(pictured(ill), pictured(silent)) == []
+
+
+def test_of_who_says_nothing_nobody_knows_that_all_is_well() -> None:
+    for nothing in (row("a", stage="?", problems=None), row("a", stage="?", written=None)):
+        assert (cell(nothing).shade, cell(nothing).level) == ("silent", 2)
 
 
 def test_that_nobody_can_be_asked_whether_a_host_is_lost_is_no_news() -> None:
