@@ -13,10 +13,11 @@ from typing import Any, Final
 import click
 
 from neti import __version__
-from neti.cli.ending import ended_by, name_who_hangs
+from neti.cli import streams
+from neti.cli.ending import ended_by, ended_with, name_who_hangs
 from neti.cli.looks import no_color_option
 from neti.cli.menu import Formatter, Group
-from neti.cli.output import OutputFailed, wants_json
+from neti.cli.output import wants_json
 from neti.control.aside import ASIDES
 from neti.errors import NetiError
 
@@ -142,7 +143,7 @@ class _Lazy(Group):
                 return super().invoke(ctx)
             finally:
                 name_who_hangs()
-        except (click.exceptions.Exit, BrokenPipeError):
+        except click.exceptions.Exit:
             raise
         except (Exception, KeyboardInterrupt) as error:
             as_json = wants_json(ctx) or _asked_for_json(ctx, error)
@@ -152,14 +153,9 @@ class _Lazy(Group):
             ctx.exit(ended_by(error, debug=debug, command=ctx.invoked_subcommand, as_json=as_json))
 
     def main(self, *args: Any, **extra: Any) -> Any:
-        """What ends before a command is known, such as a help text for a full disk."""
+        """What ends before a command is known."""
         try:
             return super().main(*args, **extra)
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            failed = OutputFailed(f"the output could not be written: {error.strerror or error}")
-            sys.exit(ended_by(failed, debug=False, command=None))
         except Exception as error:  # nobody should read a traceback at three in the morning
             sys.exit(ended_by(error, debug=False, command=None))
 
@@ -183,9 +179,8 @@ def cli(debug: bool) -> None:
 
 
 def main() -> None:
+    streams.heed()
     try:
         cli(prog_name="neti")
-    except BrokenPipeError:
-        # The reader (head, less) has seen enough. Keep the interpreter from flushing to it again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+    except SystemExit as ended:
+        sys.exit(ended_with(ended.code))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from neti import __version__
+from neti.cli import streams
 from neti.cli.asking import ask
 from neti.cli.common import (
     ONLY_AS_THE_AGENT_KNEW,
@@ -178,7 +179,13 @@ def _serve(
     user = other_user(_needed(settings))
     if user is not None:
         explain(f"goes on as user {user.pw_name}")
-    served.run(lambda: say(*_lines(served.link, where.local)), user=user)
+    served.run(lambda: _say(served.link, where.local), user=user)
+
+
+def _say(link: str, local: bool) -> None:
+    say(*_lines(link, local))
+    if streams.lost():
+        sys.exit()  # without the link nobody can open the page; main says why it was lost
 
 
 def _needed(settings: Settings) -> Iterator[Path]:

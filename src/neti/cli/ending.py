@@ -13,7 +13,8 @@ from typing import ClassVar, Final
 
 import click
 
-from neti.cli.output import OutputFailed, explain, print_json
+from neti.cli import streams
+from neti.cli.output import explain, print_json
 from neti.control.aside import ASIDES
 from neti.control.client import AgentForbidden, AgentSilent, AgentStarting, AgentUnreachable
 from neti.errors import (
@@ -28,6 +29,10 @@ from neti.errors import (
 
 SERVICES: Final = frozenset({"agent", "zk-proxy"})  # their traceback belongs in the journal
 _NO: Final = frozenset({"", "0", "no", "false"})
+
+
+class OutputFailed(NetiError):
+    """Who should read cannot: a full disk, most likely. What the command did is done."""
 
 
 class Interrupted(NetiError):
@@ -71,6 +76,19 @@ def ended_by(
         case NetiError() | click.ClickException():
             return error.exit_code
     return _EXIT.get(type(error), 1)
+
+
+def ended_with(code: str | int | None) -> str | int | None:
+    """The exit code of a process whose command ended with ``code``: also of one whose words nobody
+    took. A command's own failure is more than that."""
+    lost = streams.failure()
+    if lost is None:
+        return code
+    if isinstance(lost, BrokenPipeError):
+        return code or streams.READ_ENOUGH
+    failed = OutputFailed(f"the output could not be written: {streams.in_words(lost)}")
+    said = ended_by(failed, debug=False, command=None, as_json="--json" in sys.argv)
+    return code or said
 
 
 # The first that fits; for programs, so these words stay (docs/operations.md).

@@ -3,14 +3,14 @@
 Lines are made printable here, so that no command can forget it. Text for a program (JSON, CSV, a
 ruleset) is made by the function in ``neti.text`` for its target, and handed over as it is.
 
+That nobody takes the words is no error here: ``neti.cli.streams``.
+
 Must never: print foreign text without one of these.
 """
 
-import os
 import sys
 from collections.abc import Callable
-from contextlib import suppress
-from typing import Any, Final, TextIO, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 
@@ -18,11 +18,6 @@ from neti.cli import looks
 from neti.cli.looks import Tinted, Tone, is_terminal
 from neti.errors import NetiError
 from neti.text import json_document, printable
-
-
-class OutputFailed(NetiError):
-    """Who should read cannot: a full disk, most likely. What the command did is done."""
-
 
 __all__ = ["Tinted", "is_terminal"]  # beside its own
 
@@ -102,20 +97,6 @@ def _write(
 ) -> None:
     try:
         click.echo(text, nl=end, err=err, color=color)
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        _to_nowhere(sys.stderr if err else sys.stdout)
-        raise OutputFailed(f"the output could not be written: {error.strerror or error}") from error
     except UnicodeEncodeError:
         raw = text.encode("ascii", "backslashreplace") if isinstance(text, str) else text
         click.echo(raw.decode("ascii"), nl=end, err=err)
-
-
-def _to_nowhere(stream: TextIO | None) -> None:
-    """What is left in its buffer must not fail again when the interpreter ends."""
-    with suppress(OSError, ValueError, AttributeError):
-        assert stream is not None
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)

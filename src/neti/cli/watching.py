@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from neti.cli import looks
+from neti.cli import looks, streams
 from neti.cli.output import explain, hand_over, is_terminal, wants_json
 from neti.errors import NetiError
 
@@ -72,6 +72,8 @@ def again(draw: Callable[[], object], every: float) -> None:
             lines = _as_many_as_fit([title, "", *drawn.splitlines()])
             shown = "".join(f"{line}{_REST_OF_LINE}\n" for line in lines)
             hand_over(f"{begin}{_HOME}{shown}{_REST}", moves=True)
+            if streams.lost():  # the terminal is gone
+                return
             begin = ""
             time.sleep(every)
 

@@ -183,27 +183,6 @@ def test_a_service_leaves_its_traceback_in_the_journal(
     assert "Traceback" in CliRunner().invoke(cli, ["agent", "-c", config]).stderr
 
 
-@pytest.mark.parametrize("words", [["config", "check"], ["config", "schema"], ["--help"], ["-h"]])
-def test_output_to_a_full_disk(words: list[str], config: str) -> None:
-    more = ["-c", config] if "check" in words else []
-    with Path("/dev/full").open("w") as full:
-        done = subprocess.run(
-            [sys.executable, "-m", "neti", *words, *more],
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-        )
-    assert done.returncode == 1
-    assert done.stderr == "neti: the output could not be written: No space left on device\n"
-
-
-def test_streams_that_the_caller_has_closed(config: str) -> None:
-    line = f"{sys.executable} -m neti config check -c {config} <&- >&-"
-    done = subprocess.run(["sh", "-c", line], stderr=subprocess.PIPE, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-
-
 def test_a_terminal_that_knows_few_letters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONIOENCODING", "ascii")
     line = [sys.executable, "-m", "neti", "status", "-c", str(tmp_path / "é")]

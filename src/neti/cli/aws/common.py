@@ -11,6 +11,7 @@ import click
 from neti.aws.apply import Applier, Outcome, summary
 from neti.aws.calls import Calls, Place
 from neti.aws.changes import Change
+from neti.cli import streams
 from neti.cli.output import print_json, progress, say
 from neti.errors import NetiError
 
@@ -116,7 +117,8 @@ def follow_it(once: Callable[[], None], seconds: float) -> None:
         elif failing and not failure:
             say("neti: it works again", err=True)
         failing = failure
-        sys.stdout.flush()
+        if streams.lost():  # between two turns nothing is half done
+            return
         time.sleep(seconds)
 
 
