@@ -16,7 +16,7 @@ from tests.support.zookeeper import SecureWorld, files_of
 from neti.cli import cli
 from neti.errors import IdentityHeld, RegistryError
 from neti.model import Member, entry
-from neti.registry import Appeared, Session
+from neti.registry import Appeared, Session, SettingName
 from neti.registry.leases import DamagedLease
 from neti.registry.zookeeper import rights
 from neti.registry.zookeeper.registry import ZooKeeperRegistry
@@ -91,6 +91,19 @@ def findings(secure: SecureWorld, folder: Path, stem: str = OPERATOR) -> list[di
     result = run(secure, folder, "registry", "check", "--json", stem=stem)
     found: list[dict[str, Any]] = json.loads(result.stdout)["findings"]
     return found
+
+
+@pytest.mark.parametrize("setting", ["names", "groups", "revoked", "interval"])
+def test_a_setting_that_no_agent_can_read_is_a_fault(
+    secure: SecureWorld, tmp_path: Path, setting: SettingName
+) -> None:
+    """Whatever else is wrong with the tree, and though no look at the fleet needs it."""
+    assert not [one for one in findings(secure, tmp_path) if one["code"] == "setting"]
+    secure.open_as(OPERATOR).change_setting(setting, b"nonsense")
+    (found,) = [one for one in findings(secure, tmp_path) if one["code"] == "setting"]
+    assert found["severity"] == "fault"
+    assert found["where"] == f"{secure.prefix}/{setting}"
+    assert run(secure, tmp_path, "registry", "check").exit_code == 1
 
 
 # --- names ---

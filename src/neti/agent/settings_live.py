@@ -1,13 +1,9 @@
-"""The two fleet-wide settings that live in the registry: nonsense in them is ignored and named."""
+"""The two fleet-wide numbers that live in the registry: nonsense in them is ignored and named."""
 
 from dataclasses import dataclass, field
-from typing import Final
 
-from neti.registry import SettingRead
-
-INTERVAL_DEFAULT: Final = 0.2
-MAXCHANGE_DEFAULT: Final = 20
-_SHOWN: Final = 40
+from neti.registry import SettingRead, numbers
+from neti.registry.numbers import Number, NumberUnreadable
 
 
 @dataclass(slots=True)
@@ -15,34 +11,20 @@ class LiveSettings:
     """``interval``: seconds over which changes are gathered, 0-60. ``maxchange``: removals let
     through in a window, 1-10,000. ``faults``: what was ignored, by setting."""
 
-    interval: float = INTERVAL_DEFAULT
-    maxchange: int = MAXCHANGE_DEFAULT
+    interval: float = numbers.default("interval")
+    maxchange: int = int(numbers.default("maxchange"))
     faults: dict[str, str] = field(default_factory=dict)
 
     def take(self, read: SettingRead) -> None:
-        self.faults.pop(read.setting, None)
-        text = (read.value or b"").decode(errors="replace").strip()
         if read.setting == "interval":
-            self.interval = self._number(read.setting, text, INTERVAL_DEFAULT, 0, 60)
+            self.interval = self._number("interval", read.value)
         elif read.setting == "maxchange":
-            self.maxchange = int(
-                self._number(read.setting, text, MAXCHANGE_DEFAULT, 1, 10_000, whole=True)
-            )
+            self.maxchange = int(self._number("maxchange", read.value))
 
-    def _number(
-        self, name: str, text: str, default: float, low: float, high: float, *, whole: bool = False
-    ) -> float:
-        if not text:
-            return default
+    def _number(self, setting: Number, raw: bytes | None) -> float:
+        self.faults.pop(setting, None)
         try:
-            value = float(int(text) if whole else float(text))
-        except ValueError:
-            value = float("nan")
-        if low <= value <= high:  # false for nan
-            return value
-        kind = "a whole number" if whole else "a number"
-        self.faults[name] = (
-            f"the fleet-wide setting {name} is {text[:_SHOWN]!r}, expected {kind} "
-            f"from {low:g} to {high:g}: ignored, {default:g} is used"
-        )
-        return default
+            return numbers.decode(setting, raw)
+        except NumberUnreadable as error:
+            self.faults[setting] = str(error)
+            return numbers.default(setting)

@@ -178,6 +178,7 @@ def check(config: Path, as_json: bool, plain_port: int, accept: tuple[str, ...])
     """
     from neti.oneshot.naming import leading_nowhere
     from neti.oneshot.registered import contested_names
+    from neti.registry.legible import illegible
     from neti.registry.zookeeper import check_servers, check_tree
     from neti.registry.zookeeper import finding as look
     from neti.registry.zookeeper.check_judge import judge_tree
@@ -214,6 +215,10 @@ def check(config: Path, as_json: bool, plain_port: int, accept: tuple[str, ...])
             )
         members, layout = len(tree.by_id), tree.layout
         found += judge_tree(tree, secure=files is not None)
+        for setting, why in illegible(registry.setting):
+            what, _, then = why.partition("\n→ ")
+            where = tree.layout.setting(setting)
+            found.append(look.Finding("fault", where, what, "setting", then=then))
         with suppress(NetiError):  # of a tree that is missing, or that nobody may read
             found += [
                 look.Finding("warning", "names", sentence, "contested-name")
