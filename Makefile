@@ -65,7 +65,7 @@ test-lowest: setup
 	build/lowest/bin/python -m pip install --quiet --disable-pip-version-check \
 	    --constraint build/lowest/lowest.txt --editable '.[aws,dashboard]' --editable lab \
 	    pytest pytest-xdist hypothesis
-	build/lowest/bin/python -m pytest -q --numprocesses 2 tests/unit tests/contract
+	build/lowest/bin/python -m pytest -q --tb=native --numprocesses 2 tests/unit tests/contract
 
 # The same with the newest Python that Debian has, and the newest versions of all.
 test-newest: setup
