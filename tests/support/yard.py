@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import yaml
 from tests.support.agent_process import AgentProcess
+from tests.support.netns import PATIENCE
 
 from neti.control.client import AgentUnreachable
 from neti.errors import NetiError
@@ -109,7 +110,7 @@ class Yard:
             subprocess.run(["ip", "netns", "delete", agent.namespace], check=False)
 
 
-def wait(true: Callable[[], Any], seconds: float = 30.0) -> None:
+def wait(true: Callable[[], Any], seconds: float = 3 * PATIENCE) -> None:
     """An agent that does not answer yet is waited for too."""
     deadline = time.monotonic() + seconds
     while True:

@@ -325,17 +325,21 @@ def test_legacy_that_cannot_be_read_is_said(
 
 
 @pytest.mark.parametrize(
-    ("module", "program", "may_be"),
+    ("modules", "program", "may_be"),
     [
-        ("iptable_filter/initstate", False, True),
-        ("ip6table_raw/initstate", False, True),
-        ("iptable_filter/parameters", True, True),
-        ("iptable_filter/parameters", False, False),
-        ("ip_tables/initstate", True, False),
+        (("ip_tables", "iptable_filter"), False, True),
+        (("ip6_tables", "ip6table_raw"), True, True),
+        (("ip_tables", "ip6_tables"), True, False),
+        ((), True, True),
+        ((), False, False),
     ],
 )
 def test_an_agent_that_is_not_root_takes_it_that_legacy_may_be_used(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, module: str, program: bool, may_be: bool
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    modules: tuple[str, ...],
+    program: bool,
+    may_be: bool,
 ) -> None:
     """By its modules, or by the program where the kernel has them built in: otherwise SSH would be
     kept out of tracking, and their rules by state would lock it out."""
@@ -343,7 +347,8 @@ def test_an_agent_that_is_not_root_takes_it_that_legacy_may_be_used(
     def refused(*_args: object) -> str:
         raise PermissionError
 
-    (tmp_path / module).mkdir(parents=True)
+    for module in modules:
+        (tmp_path / module).mkdir()
     monkeypatch.setattr(legacy, "_MODULES", tmp_path)
     monkeypatch.setattr("shutil.which", lambda *_args, **_more: "/it" if program else None)
     monkeypatch.setattr(Path, "read_text", refused)

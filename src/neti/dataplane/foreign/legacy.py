@@ -108,13 +108,11 @@ def _used(layout: _Layout) -> tuple[str, ...] | None:
 
 
 def _may_be_used(layout: _Layout) -> bool:
-    """A module is loaded when its table is first used, by this namespace or another. What a kernel
-    has built in (no ``initstate``) is always there, so there the program tells."""
-    kind = "iptable" if layout.family == "ip" else "ip6table"
-    found = [_MODULES / f"{kind}_{table}" for table in _TABLES]
-    if any((module / "initstate").exists() for module in found):
-        return True
-    return any(module.exists() for module in found) and _has(layout.program)
+    """A module is loaded when its table is first used, by this namespace or another. Where the
+    kernel has them built in, they are always there, so the program tells."""
+    if not (_MODULES / f"{layout.family}_tables").exists():
+        return _has(layout.program)
+    return any((_MODULES / f"{layout.family}table_{table}").exists() for table in _TABLES)
 
 
 def _has(program: str) -> bool:
