@@ -1,5 +1,6 @@
 """The last lines of a unit in systemd's journal. Reads, see journalctl(1)."""
 
+import os
 import shutil
 import subprocess
 from typing import Final
@@ -8,15 +9,17 @@ from neti.errors import NetiError
 from neti.words import why
 
 _LINES: Final = 2000
-_PLACES: Final = "/usr/bin:/bin"
 _SECONDS: Final = 10.0
 
 
 def last_lines(unit: str) -> str:
     """Raises NetiError where there is no journal, or it cannot be read within ten seconds."""
+    # With an empty PATH exec(3) would take one of the working directory, which may be anybody's.
+    program = shutil.which("journalctl") or shutil.which("journalctl", path=os.defpath)
+    if program is None:
+        raise NetiError("the journal cannot be read: there is no journalctl here")
     command = [
-        # Whatever PATH is here, or is not.
-        shutil.which("journalctl", path=_PLACES) or "journalctl",
+        program,
         "--no-pager",
         "--output=short-iso",
         f"--lines={_LINES}",
