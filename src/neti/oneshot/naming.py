@@ -14,7 +14,7 @@ from neti.model.entry import HOST_ID
 from neti.model.names import MAX_SUFFIX, Names, is_host_name
 from neti.model.settings import Settings
 from neti.registry import OperatorRegistry
-from neti.registry.names import NamesUnreadable, decode, encode
+from neti.registry.names import decode, encode
 from neti.text import command, printable
 
 _REMOVE: Final = "neti name --remove"
@@ -44,12 +44,8 @@ def look(registry: OperatorRegistry) -> Named:
 
 def leading_nowhere(registry: OperatorRegistry) -> list[tuple[str, str]]:
     """A sentence for each name whose host holds no lease, as after an import without it, with the
-    command that helps."""
-    try:
-        seen = look(registry)
-    except NamesUnreadable as error:
-        what, _, then = str(error).partition("\n→ ")
-        return [(what, then)]
+    command that helps. Raises NamesUnreadable."""
+    seen = look(registry)
     return [
         (f"{name} is the name of {host_id}, which holds no lease", command(_REMOVE, name))
         for name, host_id in sorted(seen.names.ids.items())

@@ -21,6 +21,7 @@ from neti.model.names import Names
 from neti.oneshot.down import name_nobody
 from neti.oneshot.naming import leading_nowhere
 from neti.registry.embedded.registry import EmbeddedRegistry
+from neti.registry.legible import illegible
 from neti.registry.names import decode
 from neti.state import hosts_file
 from neti.state.hosts_file import HostsFile
@@ -213,7 +214,9 @@ def test_names_that_cannot_be_read_do_not_make_hosts_go_by_hosts_own_word(
     registry.change_setting("names", b"{")
     assert "cannot be read" in refused(config, "hosts")
     assert "is not JSON" in refused(config, "name", "db", "db-1")
-    ((what, then),) = leading_nowhere(registry)
+    ((setting, why),) = illegible(registry.setting)
+    what, _, then = why.partition("\n→ ")
+    assert setting == "names"
     assert "is not JSON" in what
     assert "neti registry remove PREFIX/names" in then
     assert "\n" not in what + then
