@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -25,6 +25,7 @@ from neti.cli.fleet_asked import (
     for_operators,
     key_asked,
     not_their_own,
+    of_the_choice,
     refuse_before,
     refuse_what_is_not_heeded,
     sentences,
@@ -45,7 +46,7 @@ from neti.errors import NetiError
 from neti.fleet import attendance, listing
 from neti.fleet.attendance import Required
 from neti.fleet.listing import Row
-from neti.fleet.selecting import Choice, totals
+from neti.fleet.selecting import Choice, nobody_like, totals
 from neti.model.settings import Settings
 from neti.oneshot.seen import Seen
 from neti.words import counted, some
@@ -250,24 +251,17 @@ def _show(settings: Settings, seen: Seen, asked: _Asked) -> None:
     refuse_unknown_site(choice.site, [*settings.sites, *(row["site"] for row in rows)])
     now = time.time()
     if asked.required:
-        awaited = [row for row in seen.away if row["state"] != "never seen"]
-        concerned, gone = ([r for r in of if choice.may_concern(r, now)] for of in (rows, awaited))
-        for said in (
-            not_their_own(seen.not_own),
-            for_operators(rows, in_part=seen.in_part),
-        ):
-            if said is not None:
-                explain(said)
-        whole = attendance.unmet_by_the_fleet(rows, seen.strict, asked.required)
-        _gate(concerned, gone, asked, whole, now)
+        _require(seen, rows, asked, now)
         return
     chosen = [row for row in rows if choice.takes(row)]
     away = [row for row in seen.away if choice.takes_away(row)]
+    _explain(of_the_choice(choice, rows, seen.away, found=bool(chosen or away)))
     note_contests(rows, words)
     if style == "hosts":
         note_withheld(chosen, words)
     if asked.by is not None:
         _print_totals(asked.by, totals([*chosen, *away], asked.by), style)
+        _explain([not_their_own(seen.not_own), *sentences(chosen, now)])
         return
     lost = [] if asked.registered_only else listing.surely_lost(away)
     if style == "prometheus":
@@ -287,12 +281,27 @@ def _show(settings: Settings, seen: Seen, asked: _Asked) -> None:
         not_their_own(seen.not_own),
         for_operators(rows, in_part=seen.in_part),
     )
-    for said in (missing, *odd, *sentences(chosen, now)):
-        if said is not None:
-            explain(said)
+    _explain([missing, *odd, *sentences(chosen, now)])
     if seen.skipped_count:
         entries = counted(seen.skipped_count, "registry entry is", "registry entries are")
         say(f"neti: {entries} not believed: 'neti fleet --skipped' says why", err=True)
+
+
+def _explain(found: Iterable[str | None]) -> None:
+    for said in found:
+        if said is not None:
+            explain(said)
+
+
+def _require(seen: Seen, rows: list[Row], asked: _Asked, now: float) -> None:
+    choice = asked.choice
+    awaited = [row for row in seen.away if row["state"] != "never seen"]
+    concerned, gone = ([r for r in of if choice.may_concern(r, now)] for of in (rows, awaited))
+    if not (concerned or gone or choice.everybody):
+        explain(nobody_like(choice, rows, seen.away))
+    _explain([not_their_own(seen.not_own), for_operators(rows, in_part=seen.in_part)])
+    whole = attendance.unmet_by_the_fleet(rows, seen.strict, asked.required)
+    _gate(concerned, gone, asked, whole, now)
 
 
 def _print_totals(key: str, counted_by: list[dict[str, Any]], style: str) -> None:

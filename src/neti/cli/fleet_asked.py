@@ -9,9 +9,9 @@ from click.core import ParameterSource
 from neti.fleet import attendance
 from neti.fleet.attendance import Required, lasting, moment
 from neti.fleet.listing import Row
-from neti.fleet.selecting import OLD, off_by
+from neti.fleet.selecting import OLD, Choice, left_out, nobody_like, off_by
 from neti.model.labels import LABEL_KEY, is_value
-from neti.words import some
+from neti.words import counted, some
 
 _FEW: Final = 5
 # What else of the options these heed: whatever is left out of sight must not look as if it counted.
@@ -121,6 +121,18 @@ def sentences(rows: Sequence[Row], now: float) -> Iterator[str]:
     ahead = [f"{host_id} by {lasting(-age)}" for host_id, age in off if age < 0]
     if ahead:
         yield f"their clocks are ahead of this machine's: {some(ahead, _FEW)}"
+
+
+def of_the_choice(
+    choice: Choice, rows: Sequence[Row], away: Sequence[Row], *, found: bool
+) -> Iterator[str]:
+    """What a filter leaves unsaid. ``rows`` and ``away``: of the whole fleet; ``found``: whether
+    there is anybody whom it lets through."""
+    if not found and not choice.everybody:
+        yield nobody_like(choice, rows, away)
+    if unsaid := left_out(choice, rows, away):
+        hosts = counted(len(unsaid), "host is", "hosts are")
+        yield f"{hosts} left out, because nobody knows the labels there: {some(unsaid, _FEW)}"
 
 
 def not_their_own(ids: Collection[str]) -> str | None:

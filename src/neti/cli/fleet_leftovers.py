@@ -21,7 +21,7 @@ from neti.cli.fleet_fresh import say_anew
 from neti.cli.output import explain, json_option, print_json, say
 from neti.cli.preview_words import count, span
 from neti.cli.watching import again, watch_option
-from neti.fleet.selecting import Choice
+from neti.fleet.selecting import Choice, nobody_like, off_by
 from neti.model.settings import Settings
 from neti.oneshot.seen import Seen
 from neti.registry.detail import Document
@@ -71,14 +71,21 @@ def _show(settings: Settings, choice: Choice, to: str | None, as_json: bool) -> 
     seen = fleet_told(settings, "what hosts call", "neti leftovers")
     rows = seen.rows()
     refuse_unknown_site(choice.site, [*settings.sites, *(row["site"] for row in rows)])
-    hosts = {row["id"] for row in rows if choice.takes(row)}
+    now = time.time()
+    hosts = {row["id"] for row in rows if choice.may_concern(row, now)}
+    old = {row["id"] for row in rows if off_by(row, now) is not None}
+    if not hosts and not choice.everybody:
+        explain(nobody_like(choice, rows, seen.away))
     if (said := for_operators(rows, in_part=seen.in_part)) is not None:
         explain(said)
-    _print(seen, hosts, _id_of(seen, to) if to is not None else None, as_json)
+    _print(seen, hosts, old, _id_of(seen, to) if to is not None else None, as_json)
 
 
-def _print(seen: Seen, hosts: Collection[str], to: str | None, as_json: bool) -> None:
-    """By whom of these ``hosts`` each member is called, the latest first."""
+def _print(
+    seen: Seen, hosts: Collection[str], old: Collection[str], to: str | None, as_json: bool
+) -> None:
+    """By whom of these ``hosts`` each member is called, the latest first. ``old``: those that have
+    said nothing for long."""
     told = {host_id: seen.told.get(host_id, Document()) for host_id in sorted(hosts)}
     calls = [
         {"from": host_id, **asdict(one)}
@@ -87,7 +94,7 @@ def _print(seen: Seen, hosts: Collection[str], to: str | None, as_json: bool) ->
         if to in (None, one.to)
     ]
     calls.sort(key=lambda call: (call["to"], -call["last"], call["from"]))
-    silent = [host_id for host_id, each in told.items() if each.left is None]
+    silent = [host_id for host_id, each in told.items() if each.left is None or host_id in old]
     cut = {host_id: each.left_more for host_id, each in told.items() if each.left_more}
     if as_json:
         print_json({"calls": calls, "silent": silent, "cut": cut})

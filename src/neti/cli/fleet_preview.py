@@ -18,7 +18,7 @@ from neti.cli.common import (
 from neti.cli.fleet_asked import for_operators, key_asked, site_option, where_option
 from neti.cli.fleet_fresh import say_anew
 from neti.cli.output import explain, json_option, print_json, say
-from neti.fleet.selecting import Choice
+from neti.fleet.selecting import Choice, nobody_like
 from neti.model.document import plain
 from neti.oneshot.fleet_preview import Tier, tiers
 from neti.words import counted, some
@@ -73,6 +73,8 @@ def preview(
     away = [row["id"] for row in seen.away if row["state"] != "never seen"]
     if (said := for_operators(rows, in_part=seen.in_part)) is not None:
         explain(said)
+    if not found and not choice.everybody:
+        explain(nobody_like(choice, rows, seen.away))
     if as_json:
         print_json({"by": by, "parts": plain(found), "away": away})
         return

@@ -133,13 +133,8 @@ def _alert(known: Known, now: float, width: int) -> Iterator[Line]:
     if known.note:
         yield from folded(known.note, width, DOUBTFUL)[:_MOST_ALERT]
     if known.unsaid:
-        hosts = counted(known.unsaid, "host that is", "hosts that are")
-        say = "says" if known.unsaid == 1 else "say"
-        yield from folded(
-            f"{hosts} not registered {say} no labels: left out here, see 'neti fleet'",
-            width,
-            DOUBTFUL,
-        )
+        hosts = counted(known.unsaid, "host says", "hosts say")
+        yield from folded(f"{hosts} no labels: left out here, see 'neti fleet'", width, DOUBTFUL)
 
 
 def _foot(view: View) -> Line:

@@ -151,7 +151,8 @@ def _host(cell: Cell, width: int, now: float) -> Iterator[Line]:
         yield from _fact(title, text, width)
     yield ()
     if not cell.problems:
-        yield line("It names no problem.")
+        nothing = "It names no problem." if cell.heard else "What is wrong there, nobody knows."
+        yield line(nothing)
     for code in cell.problems:
         kind = KINDS.get(code)
         if kind is None:

@@ -15,6 +15,11 @@ from neti.registry.detail import Document
 from neti.words import counted, some
 
 _NAMED: Final = 50  # so many hosts of each
+NOBODY: Final = "nobody"
+_OWN_AGENT: Final = "own_agent"
+_UNKNOWN: Final = "unknown"
+# Not of hosts, but of whoever looks at them.
+OF_THE_LOOK: Final = frozenset({_UNKNOWN, _OWN_AGENT})
 _MINUTES: Final = int(OLD // 60)
 
 
@@ -135,12 +140,10 @@ def _absent(away: Iterable[Row]) -> Iterator[Need]:
 
 def _nobody(rows: Collection[Row], away: Collection[Row]) -> Iterator[Need]:
     if not rows and not away:
-        yield Need(
-            code="nobody",
-            severity=Severity.WARNING,
-            what="no host is registered, and none holds a lease: the fleet is new, or its registry "
-            "was wiped",
-            then=("neti registry check",),
+        yield nobody(
+            "no host is registered, and none holds a lease: the fleet is new, or its registry was "
+            "wiped",
+            "neti registry check",
         )
 
 
@@ -286,18 +289,23 @@ def unknown(why: str) -> Need:
     """Where nobody could hear what hosts say, or the registry does not answer: that nothing is
     named is no good news then."""
     return Need(
-        code="unknown",
+        code=_UNKNOWN,
         severity=Severity.WARNING,
         what=f"nobody knows what needs attention: {why}",
         then=("neti registry check",),
     )
 
 
+def nobody(why: str, then: str = "neti fleet") -> Need:
+    """``why``: in words, that there is no host to look at."""
+    return Need(code=NOBODY, severity=Severity.WARNING, what=why, then=(then,))
+
+
 def hangs(sentence: str) -> Need:
     """``sentence``: that this machine's own agent does not answer, and what to do."""
     first = sentence.splitlines()[0]
     return Need(
-        code="own_agent",
+        code=_OWN_AGENT,
         severity=Severity.WARNING,
         what=f"on this machine {first}, so nobody here knows who is lost and who is held",
         then=("systemctl restart neti",),

@@ -4,14 +4,16 @@ Must never do: let a gate pass because nobody knows whether a host belongs to wh
 """
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from neti.fleet.listing import Row, shown_stage
+from neti.words import some
 
 UNKNOWN: Final = "?"
 BY_ITSELF: Final = ("site", "stage", "state", "version")  # besides labels
+_NAMED: Final = 10  # so many values
 OLD: Final = 720.0  # seconds: an agent that works writes every ten minutes
 
 
@@ -27,6 +29,10 @@ class Choice:
     version: str | None = None
     version_below: str | None = None
     where: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def everybody(self) -> bool:
+        return self == Choice()
 
     @property
     def of_what_hosts_say(self) -> bool:
@@ -62,6 +68,54 @@ class Choice:
     def _has_labels(self, row: Row) -> bool:
         labels = row.get("labels") or {}
         return all(labels.get(key) == value for key, value in self.where)
+
+
+def nobody_like(choice: Choice, rows: Sequence[Row], away: Sequence[Row]) -> str:
+    """That no host is as it is asked for, and how hosts are: a misspelt word looks as if all were
+    well with those whom it means. ``rows`` and ``away``: of the whole fleet."""
+    everybody = [*rows, *away]
+    versions = [row["version"] for row in rows]
+    problems = [code for row in rows for code in row.get("problems") or ()]
+    asked: list[tuple[str, object, str, Iterable[object]]] = [
+        (f"{key}={value}", value, f"label {key}", [(r.get("labels") or {}).get(key) for r in rows])
+        for key, value in choice.where
+    ]
+    asked += [
+        (f"site {choice.site}", choice.site, "site", [row["site"] for row in everybody]),
+        (f"state {choice.state}", choice.state, "state", [row["state"] for row in everybody]),
+        (f"stage {choice.stage}", choice.stage, "stage", map(shown_stage, rows)),
+        (f"problem {choice.problem}", choice.problem, "problem", problems),
+        (f"version {choice.version}", choice.version, "version", versions),
+        (
+            f"a version below {choice.version_below}",
+            choice.version_below,
+            "version",
+            versions,
+        ),
+    ]
+    wanted = [one for one in asked if one[1] is not None]
+    there = dict.fromkeys(_values(what, found) for _, _, what, found in wanted)
+    having = " and ".join(words for words, *_ in wanted)
+    return f"no host has {having}. Hosts have {'; '.join(there)}"
+
+
+def _values(what: str, found: Iterable[object]) -> str:
+    values = {str(value) for value in found if value is not None}
+    return f"{what}: {some(values, _NAMED) if values else 'none'}"
+
+
+def left_out(choice: Choice, rows: Sequence[Row], away: Sequence[Row]) -> list[str]:
+    """Ids of hosts that may well be among those asked for by labels, and say none: they are lost,
+    or silent. ``rows`` and ``away``: of the whole fleet."""
+    if not choice.where:
+        return []
+    besides, gone = replace(choice, where=()), Choice(site=choice.site, state=choice.state)
+    silent = [
+        row["id"]
+        for row in rows
+        if besides.takes(row) and not (says_labels(row) or row.get("labels"))
+    ]
+    return [*silent, *(row["id"] for row in away if gone.takes_away(row))]
 
 
 def says_labels(row: Row) -> bool:

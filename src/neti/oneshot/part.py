@@ -5,20 +5,20 @@ Must never do: leave a host out without counting it.
 
 from dataclasses import replace
 
-from neti.fleet.needs import needs
+from neti.fleet.needs import NOBODY, OF_THE_LOOK, needs, nobody
 from neti.fleet.picture import Picture
-from neti.fleet.selecting import Choice
+from neti.fleet.selecting import Choice, left_out, nobody_like
 from neti.oneshot.seen import Seen
 
 
 def part_of(picture: Picture, seen: Seen, choice: Choice) -> tuple[Picture, int]:
-    """The hosts that were chosen and what they need, and how many of those that are not registered
-    are left out because they say no labels. ``seen``: what the picture was made of. Entries that no
+    """The hosts that were chosen and what they need, and how many are left out because
+    they say no labels. ``seen``: what the picture was made of. Entries that no
     agent believes are of no part, so they are told in each."""
-    rows = [row for row in seen.rows() if choice.takes(row)]
+    everybody = seen.rows()
+    rows = [row for row in everybody if choice.takes(row)]
     away = [row for row in seen.away if choice.takes_away(row)]
-    there = replace(choice, where=())
-    unsaid = sum(1 for row in seen.away if there.takes_away(row)) - len(away)
+    unsaid = len(left_out(choice, everybody, seen.away))
     ids = {row["id"] for row in (*rows, *away)}
     cells = {host_id: cell for host_id, cell in picture.cells.items() if host_id in ids}
     found = needs(
@@ -28,7 +28,13 @@ def part_of(picture: Picture, seen: Seen, choice: Choice) -> tuple[Picture, int]
         now=picture.at,
         not_own=seen.not_own & ids,
         skipped=seen.skipped_count,
+        in_part=seen.in_part,
     )
+    found = [one for one in found if one.code != NOBODY]  # which is about all of the fleet
+    if not ids and picture.cells:
+        found.insert(0, nobody(nobody_like(choice, everybody, seen.away)))
+    # What is so of the look itself is so of each part.
+    found = [*(one for one in picture.needs if one.code in OF_THE_LOOK), *found]
     sites = picture.sites if choice.site is None else (choice.site,)
     there_too = sorted({cell.site for cell in cells.values()} - {*sites})
     return replace(picture, cells=cells, needs=tuple(found), sites=(*sites, *there_too)), unsaid

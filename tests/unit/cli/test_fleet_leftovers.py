@@ -60,3 +60,39 @@ def test_labels_choose_the_hosts_that_call(neti: Neti) -> None:
         "1 host does not say: cron-1",
     ]
     assert neti("leftovers", "--site", "there").exit_code != 0
+
+
+def test_who_has_said_nothing_for_long_is_asked_about_by_any_label(tmp_path: Path) -> None:
+    """Nobody knows which labels it has by now, nor whom it calls."""
+    now = int(time.time())
+    documents = {
+        "app-1": Document(left=(), labels={"tier": "app"}, written=now),
+        "app-2": Document(left=(), labels={"tier": "db"}, written=now - 3600),
+        "app-3": Document(),
+    }
+    with told_fleet(tmp_path, documents) as neti:
+        shown = neti("leftovers", "--where", "tier=app").output.splitlines()
+    assert shown[-1] == "2 hosts do not say: app-2, app-3"
+
+
+def test_a_filter_that_lets_nobody_through_says_what_there_is(neti: Neti) -> None:
+    for words in (("leftovers",), ("preview",), ()):
+        done = neti(*words, "--where", "tier=ap")
+        assert "neti: no host has tier=ap. Hosts have label tier: app, cron, db" in done.stderr
+    gate = neti("--where", "tier=ap", "--require", "shadow")
+    assert gate.exit_code == 1
+    assert "no host has tier=ap" in gate.stderr
+
+
+def test_totals_and_filters_say_of_whom_nothing_is_known(tmp_path: Path) -> None:
+    now = int(time.time())
+    documents = {
+        "a": Document(stage="enforced", labels={"tier": "app"}, written=now),
+        "b": Document(stage="enforced", labels={"tier": "app"}, written=now - 3600),
+        "c": Document(),
+    }
+    with told_fleet(tmp_path, documents) as neti:
+        totals = neti("--by", "stage").stderr
+        filtered = neti("--where", "tier=app").stderr
+    assert "said nothing for more than 12 min: b 60 min ago" in totals
+    assert "1 host is left out, because nobody knows the labels there: c" in filtered

@@ -9,7 +9,7 @@ import pytest
 from neti.cli.top_lines import drawn
 from neti.cli.top_pages import then_of
 from neti.cli.top_spans import safe
-from neti.cli.top_view import Known, View, pressed, shown_of
+from neti.cli.top_view import Known, Page, View, pressed, shown_of
 from neti.fleet.needs import Need
 from neti.fleet.picture import SHADES, Cell, Event, Picture
 from neti.model.problem_codes import Severity
@@ -165,7 +165,7 @@ def test_before_the_first_look_and_while_there_is_no_registry() -> None:
 def test_a_part_of_the_fleet_is_said_to_be_one() -> None:
     shown = screen(replace(FEW, only="site=vpc tier=db", unsaid=2))
     assert "only site=vpc tier=db" in shown
-    assert "2 hosts that are not registered say no labels" in shown
+    assert "2 hosts say no labels" in shown
 
 
 @pytest.mark.parametrize("size", [(59, 24), (80, 17), (5, 2), (1, 1)])
@@ -287,3 +287,12 @@ def test_where_to_type_a_command() -> None:
     assert then_of("neti fleet", need("a")) == "neti fleet"
     assert then_of("there: neti up", need("a", hosts=("x",))) == "on x: neti up"
     assert then_of("there: neti up", need("a", hosts=("x", "y"), count=2)).startswith("on each")
+
+
+@pytest.mark.parametrize("shade", ["silent", "lost", "held", "away"])
+def test_of_who_says_nothing_no_page_says_that_nothing_is_wrong(shade: str) -> None:
+    of = known(cell("a"), cell("b", shade=shade, level=2))
+    shown = {i: screen(of, View(pages=(Page(kind="host", of=i),))) for i in ("a", "b")}
+    assert "It names no problem." in shown["a"]
+    assert "It names no problem." not in shown["b"]
+    assert "What is wrong there, nobody knows." in shown["b"]

@@ -49,7 +49,7 @@
         state.failed ? el("p", { class: "notice", "data-key": "failed" },
           `Its details could not be read: ${state.failed}.`) : "",
         d ? [
-          N.section("problems", "Problems", problems(d)),
+          N.section("problems", "Problems", problems(host, d)),
           N.section("ready", "Is it ready?", findings(d)),
           el("div", { class: "pair", "data-key": "pair-1" },
             N.section("facts", "What it is", facts(host, d)),
@@ -87,8 +87,9 @@
     ];
   }
 
-  function problems(d) {
+  function problems(host, d) {
     if (!d.problems.length) {
+      if (!N.heard(host)) return el("p", null, "Nobody knows: it says nothing now.");
       return d.said && d.said.problems ? el("p", null, "None on this host. Whether it is ready for the next step is another question: see below.") : el("p", null, "It has not reported that.");
     }
     return el("ul", { class: "needs" }, d.problems.map((one) =>

@@ -17,7 +17,7 @@
     host: ["Host", null, (h) => N.hostRef(h.id)],
     shade: ["State", (a, b) => shadeRank(a) - shadeRank(b), (h) => N.shade(h.shade)],
     problems: ["Problems", (a, b) => a.level - b.level || a.problems.length - b.problems.length,
-      (h) => (h.level ? [N.level(h.level), " ", problemsOf(h)] : "none")],
+      (h) => (h.level ? [N.level(h.level), " ", problemsOf(h)] : N.heard(h) ? "none" : "not known")],
     site: ["Site", (a, b) => N.natural(a.site, b.site), (h) => N.bdi(h.site)],
     tier: ["Tier", (a, b) => N.natural(a.tier, b.tier), (h) => N.bdi(N.tierName(h.tier))],
     hurts: ["Would shut", (a, b) => number(a.hurts) - number(b.hurts),

@@ -13,6 +13,9 @@
     held: "lost, and its removal is held until somebody decides",
     away: "has a lease, and is not registered",
   };
+  const UNHEARD = ["silent", "lost", "held", "away"];
+  /** Whether a host says how it is: else that it names no problem is no good news. */
+  N.heard = (host) => !UNHEARD.includes(host.shade);
   N.LEVELS = ["fine", "note", "warning", "critical"];
 
   const grouped = new Intl.NumberFormat("en");
