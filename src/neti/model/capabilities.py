@@ -18,7 +18,7 @@ class Capability:
 CONTROL_GROUPS: Final = Capability(
     "control_groups",
     "rules that tell by which control group a packet was sent",
-    "Linux 5.13, libnftables 1.0.0",
+    "Linux 5.13",
     "leftovers have a user, and no unit or container",
 )
 COUNTING: Final = Capability(
