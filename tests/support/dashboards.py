@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 ROOT = Path(__file__).parents[2]
+NOT_YET = 503
+_PATIENCE = 30.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -40,13 +43,22 @@ class Dashboard:
     def ask(
         self, path: str, *, token: str | None = "", method: str = "GET", **headers: str
     ) -> Answer:
-        """``token``: None: without one; empty: its own. ``headers``: with _ for -."""
+        """``token``: None: without one; empty: its own. ``headers``: with _ for -. Until the server
+        has read the registry for the first time it says so, and is asked again."""
         said = {name.replace("_", "-"): value for name, value in headers.items()}
         if token is not None:
             said["Authorization"] = f"Bearer {token or self.token}"
+        until = time.monotonic() + _PATIENCE
+        while (answer := self._asked(method, path, said)).status == NOT_YET:
+            if time.monotonic() > until:
+                break
+            time.sleep(0.1)
+        return answer
+
+    def _asked(self, method: str, path: str, headers: dict[str, str]) -> Answer:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
         with contextlib.closing(connection):
-            connection.request(method, path, headers=said)
+            connection.request(method, path, headers=headers)
             answer = connection.getresponse()
             held = {name.lower(): value for name, value in answer.getheaders()}
             return Answer(answer.status, held, answer.read())
