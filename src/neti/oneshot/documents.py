@@ -39,8 +39,9 @@ def told_by(registry: OperatorRegistry, entries: Entries) -> Told:
         again = _read(registry, {host_id: entries[host_id] for host_id in told.apart})
         told = told.updated(again)
     left = {host_id: told.documents[host_id] for host_id in told.apart}
+    counts = {**told.documents, **told.reports, **left}
     return Told(
-        {**told.documents, **told.reports, **left},
+        {host_id: detail.decode(raw) for host_id, raw in counts.items()},
         told.not_own,
         in_part=told.in_part,
         reported=frozenset(told.reports.keys() - told.apart),
@@ -49,10 +50,11 @@ def told_by(registry: OperatorRegistry, entries: Entries) -> Told:
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """What is the hosts' own. ``apart``: of whom report and document were not written together."""
+    """What is the hosts' own, as it was read. ``apart``: of whom report and document were not
+    written together."""
 
-    documents: dict[str, Document]
-    reports: dict[str, Document]
+    documents: dict[str, bytes]
+    reports: dict[str, bytes]
     not_own: frozenset[str]
     in_part: bool
     apart: frozenset[str]
@@ -60,7 +62,7 @@ class _Read:
     def updated(self, again: "_Read") -> "_Read":
         """By a second look at those that were ``apart``."""
 
-        def without(told: Mapping[str, Document]) -> dict[str, Document]:
+        def without(told: Mapping[str, bytes]) -> dict[str, bytes]:
             return {i: said for i, said in told.items() if i not in self.apart}
 
         return _Read(
@@ -79,13 +81,12 @@ def _read(registry: OperatorRegistry, entries: Entries) -> _Read:
     sessions = _sessions(registry, entries, there)
     own, forged = _own(documents, sessions)
     said, also_forged = _own(reports or (), sessions)
-    apart = {i for i, report in said.items() if i in own and _by(report) != _by(own[i])}
+    apart = {
+        host_id
+        for host_id, report in said.items()
+        if host_id in own and detail.author(report) != detail.author(own[host_id])
+    }
     return _Read(own, said, forged | also_forged, in_part=reports is None, apart=frozenset(apart))
-
-
-def _by(said: Document) -> tuple[object, ...]:
-    """Which agent wrote it, and when."""
-    return said.version, said.pid, said.written
 
 
 def _sessions(
@@ -99,12 +100,12 @@ def _sessions(
 
 def _own(
     told: Iterable[Detail], sessions: Mapping[str, int]
-) -> tuple[dict[str, Document], frozenset[str]]:
+) -> tuple[dict[str, bytes], frozenset[str]]:
     """And whose somebody else made. Of an entry that is gone meanwhile nobody knows."""
-    own, others = dict[str, Document](), set[str]()
+    own, others = dict[str, bytes](), set[str]()
     for one in told:
         if sessions.get(one.host_id, one.session) == one.session:
-            own[one.host_id] = detail.decode(one.document)
+            own[one.host_id] = one.document
         else:
             others.add(one.host_id)
     return own, frozenset(others)

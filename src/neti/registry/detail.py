@@ -212,14 +212,27 @@ def _plain(order: Order | None) -> dict[str, Any] | None:
     return None if order is None else {**asdict(order), "by": printable(order.by, _MAX_NAME)}
 
 
-def decode(raw: bytes) -> Document:
-    """What can be read of it; the rest is ignored."""
+def author(raw: bytes) -> tuple[object, ...]:
+    """Which agent wrote it, and when: what a document and a report of one writing have in common.
+    As ``decode`` has it, in a fifth of the time."""
+    held = _held(raw)
+    return tuple(_READERS[key](held[key]) if key in held else None for key in _AUTHOR)
+
+
+_AUTHOR: Final = ("version", "pid", "written")
+
+
+def _held(raw: bytes) -> dict[str, Any]:
     try:
         held: Any = json.loads(raw[:MAX_DETAIL_BYTES].decode())
     except (ValueError, RecursionError):
-        return Document()
-    if not isinstance(held, dict):
-        return Document()
+        return {}
+    return held if isinstance(held, dict) else {}
+
+
+def decode(raw: bytes) -> Document:
+    """What can be read of it; the rest is ignored."""
+    held = _held(raw)
     # By the keys that are there: most hosts say a dozen of two dozen, and there may be thousands.
     said = {key: read(value) for key, value in held.items() if (read := _READERS.get(key))}
     return Document(**said)

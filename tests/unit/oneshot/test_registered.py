@@ -274,6 +274,19 @@ def test_the_document_of_a_host_that_went_back_to_an_earlier_version_counts() ->
     assert told_by(registry, entries).by["a"].stage == "down"
 
 
+@pytest.mark.parametrize(
+    "raw", [b"", b"[]", b"{", b'{"pid":true,"version":7,"written":-1}', b'{"version":"x\x1b"}']
+)
+def test_what_cannot_be_read_has_no_author(raw: bytes) -> None:
+    """Nor raises: a member may write anything there."""
+    read = detail.decode(raw)
+    assert [each or None for each in detail.author(raw)] == [
+        read.version or None,
+        read.pid,
+        read.written,
+    ]
+
+
 def test_who_writes_between_two_reads_is_read_again() -> None:
     """Document and report agree then, and nobody is silent for a moment because of a reader."""
     registry = MemoryRegistry(MemoryServer())

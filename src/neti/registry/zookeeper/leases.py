@@ -6,6 +6,7 @@ Must never do: write one half of a lease, or take one that was not looked at in 
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address, IPv4Network
 from secrets import token_hex
+from socket import AF_INET, inet_ntop, inet_pton
 from typing import Any, Final
 
 from kazoo.exceptions import NodeExistsError, NoNodeError
@@ -295,8 +296,11 @@ def overlay_of(data: bytes) -> IPv4Address | None:
 def overlay_named(name: str) -> IPv4Address | None:
     """The address that a node of ``ip_to_id`` stands for. Any spelling but ours is junk, and must
     never be taken for the node of that address."""
-    found = overlay_of(name.encode(errors="replace"))
-    return found if found is not None and str(found) == name else None
+    try:
+        packed = inet_pton(AF_INET, name)  # in a third of the time that IPv4Address takes
+    except (OSError, ValueError):
+        return None
+    return IPv4Address(packed) if inet_ntop(AF_INET, packed) == name else None
 
 
 def keeps_record(attempt: Attempt, layout: Layout, host_id: str) -> bool:
