@@ -102,6 +102,7 @@ MODULES := libnss-resolve libnss-myhostname libnss-mymachines libnss-systemd lib
 package-test: bundle
 	for release in bullseye bookworm trixie forky; do scripts/debian-root build/roots/$$release $$release; done
 	for release in bullseye bookworm forky; do scripts/debian-packages build/roots/$$release-modules $$release $(MODULES); done
+	scripts/debian-root build/roots/neighbours trixie ufw firewalld iptables network-manager netcat-openbsd
 	$(VENV)/bin/python -m pytest -m package tests/package
 
 # All checks, everything built twice, signed by gpg's KEY, into dist/VERSION: CONTRIBUTING.md. Takes
