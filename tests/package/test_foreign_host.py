@@ -164,7 +164,7 @@ def test_variables_of_somebody_change_nothing_that_a_command_says(host: Machine)
     calm = checked(host, {})
     assert calm.returncode == 2
     assert "/etc/neti/ü日.yml:3: site: the text 'nö'" in calm.stderr
-    alike = ("LD_PRELOAD", "LD_L", "LD_A", "PYTHON", "OPENSSL", "GCONV", "MALLOC", "LC_", "TMP")
+    alike = ("LD_PRELOAD", "LD_L", "PYTHON", "OPENSSL", "MALLOC")
     groups = ({k: v for k, v in VARIABLES.items() if k.startswith(word)} for word in alike)
     for environment in (*groups, VARIABLES):
         said = checked(host, environment)
@@ -195,7 +195,7 @@ def test_time_zones(host: Machine) -> None:
     local = host.path("/etc/localtime")
     assert shown("Asia/Tokyo") == shown(":/usr/share/zoneinfo/Asia/Tokyo") == "10:46"
     assert shown("CET-1CEST") == "03:46"
-    for zone in ("Asia/Tokyo", "Mars/Olympus", "é", "x" * 5000):
+    for zone in ("Asia/Tokyo", "é", "x" * 5000):
         assert checked(host, {"TZ": zone}).returncode == 2, zone
     for nonsense in ("Mars/Olympus", ":::", "/", "/etc/passwd", "../../etc", "é", "x" * 5000, ""):
         assert shown(nonsense) == "01:46", nonsense
@@ -290,12 +290,10 @@ def test_an_empty_path(host: Machine, agent: Path) -> None:
     starts(host)
     host.path("/srv/journalctl").write_text("#!/bin/sh\necho not mine\n")
     host.path("/srv/journalctl").chmod(0o755)
-    for words in (
-        *("--version", "status", "fleet", "plan", "metrics", "leftovers", "check", "lease list"),
-    ):
-        usual = host.run(NETI, *words.split(), check=False)
-        said = host.run("env", "PATH=", NETI, *words.split(), check=False)
-        assert (said.returncode, said.stderr) == (usual.returncode, usual.stderr), words
+    for word in ("--version", "status", "fleet", "plan", "metrics", "check"):
+        usual = host.run(NETI, word, check=False)
+        said = host.run("env", "PATH=", NETI, word, check=False)
+        assert (said.returncode, said.stderr) == (usual.returncode, usual.stderr), word
     assert host.out("env", "-i", NETI, "--version").startswith("neti ")
     inside = "cd /srv && PATH= exec /opt/neti/bin/neti support --output /srv/support.tar.gz"
     host.run("sh", "-c", inside)
