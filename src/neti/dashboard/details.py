@@ -3,13 +3,14 @@
 Must never do: change anything, or take silence for a no.
 """
 
+import time
 from dataclasses import asdict
 from typing import Any, Final
 
 from neti.dashboard.board import Board
 from neti.fleet.crossing import matrix
 from neti.fleet.readiness import judged
-from neti.fleet.selecting import Choice
+from neti.fleet.selecting import Choice, off_by
 from neti.model.document import plain
 from neti.model.problem_codes import KINDS
 from neti.model.settings import Settings
@@ -77,8 +78,9 @@ def _problem(code: str) -> dict[str, str]:
 
 
 def would_break(seen: Seen, key: str) -> dict[str, Any]:
-    """Ports by tier, leftovers as client and server, and which site reaches which."""
-    rows = seen.rows()
+    """Ports by tier, leftovers as client and server, and which site reaches which. What a host said
+    long ago is listed, and the host counts among those that do not say."""
+    rows, now = seen.rows(), time.time()
     ports = plain(tiers(seen, rows, Choice(), key or None))
     left = sorted(
         (
@@ -93,14 +95,11 @@ def would_break(seen: Seen, key: str) -> dict[str, Any]:
         "ports": ports,
         "leftovers": left[:_MOST],
         "leftovers_cut": max(0, len(left) - _MOST),
-        "leftovers_silent": sorted(i for i in seen.members if _left(seen, i) is None),
+        "leftovers_silent": sorted(
+            row["id"] for row in rows if row["left"] is None or off_by(row, now) is not None
+        ),
         "reach": _reach(seen),
     }
-
-
-def _left(seen: Seen, host_id: str) -> Any:
-    told = seen.told.get(host_id)
-    return told.left if told is not None else None
 
 
 def _reach(seen: Seen) -> dict[str, Any]:
