@@ -110,6 +110,7 @@ def test_rules_of_iptables_legacy_by_state_do_not_lock_ssh_out(host: Machine) ->
     host.run("sh", "-c", BY_STATE)
     assert not reaches(host)
     wait(lambda: reaches(host, "22", "10.0.0.77"), "SSH is tracked", AUDIT)
+    assert "iptables-legacy" in host.out("neti", "status")
     host.run("iptables-legacy", "-I", "INPUT", "-s", "10.0.0.0/8", "-j", "ACCEPT")
     assert reaches(host)
 
