@@ -51,20 +51,20 @@ def _host(debs: list[Path], request: pytest.FixtureRequest) -> Iterator[Machine]
         booted.path("/etc/hosts").write_text("127.0.0.1 localhost\n10.0.0.5 here.test zk-1\n")
         booted.path("/etc/resolv.conf").write_text("nameserver 127.0.0.1\n")
         name_server(booted, "127.0.0.1")
-        booted.path("/root/modules").mkdir()
+        booted.path("/srv/modules").mkdir()
         modules = ROOTS / f"{request.param}-modules" / MODULES
         subprocess.run(
-            ["cp", "-a", *modules.glob("libnss_*.so*"), booted.path("/root/modules")], check=True
+            ["cp", "-a", *modules.glob("libnss_*.so*"), booted.path("/srv/modules")], check=True
         )
         yield booted
 
 
 def with_modules(host: Machine) -> None:
-    host.run("sh", "-c", f"cp -a /root/modules/* /{MODULES}")
+    host.run("sh", "-c", f"cp -a /srv/modules/* /{MODULES}")
 
 
 def without_modules(host: Machine) -> None:
-    host.run("sh", "-c", f"cd /root/modules && for m in *; do rm -f /{MODULES}/$m; done")
+    host.run("sh", "-c", f"cd /srv/modules && for m in *; do rm -f /{MODULES}/$m; done")
 
 
 def names_are_found(host: Machine) -> None:
