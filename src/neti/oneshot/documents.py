@@ -5,11 +5,13 @@ Must never do: believe what somebody else made, or what an agent said that runs 
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from neti.registry import Detail, OperatorRegistry, detail
 from neti.registry.detail import Document
 
 Entries = Mapping[str, str | None]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +41,9 @@ def told_by(registry: OperatorRegistry, entries: Entries) -> Told:
         again = _read(registry, {host_id: entries[host_id] for host_id in told.apart})
         told = told.updated(again)
     left = {host_id: told.documents[host_id] for host_id in told.apart}
-    counts = {**told.documents, **told.reports, **left}
+    alone = {i: raw for i, raw in told.documents.items() if i not in told.reports} | left
     return Told(
-        {host_id: detail.decode(raw) for host_id, raw in counts.items()},
+        {**told.reports, **{i: detail.decode(raw) for i, raw in alone.items()}},
         told.not_own,
         in_part=told.in_part,
         reported=frozenset(told.reports.keys() - told.apart),
@@ -50,11 +52,11 @@ def told_by(registry: OperatorRegistry, entries: Entries) -> Told:
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """What is the hosts' own, as it was read. ``apart``: of whom report and document were not
-    written together."""
+    """What is the hosts' own; documents as they were read, because most are not needed beside a
+    report. ``apart``: of whom report and document were not written together."""
 
     documents: dict[str, bytes]
-    reports: dict[str, bytes]
+    reports: dict[str, Document]
     not_own: frozenset[str]
     in_part: bool
     apart: frozenset[str]
@@ -62,7 +64,7 @@ class _Read:
     def updated(self, again: "_Read") -> "_Read":
         """By a second look at those that were ``apart``."""
 
-        def without(told: Mapping[str, bytes]) -> dict[str, bytes]:
+        def without(told: Mapping[str, T]) -> dict[str, T]:
             return {i: said for i, said in told.items() if i not in self.apart}
 
         return _Read(
@@ -80,11 +82,12 @@ def _read(registry: OperatorRegistry, entries: Entries) -> _Read:
     there = {one.host_id for one in (*documents, *(reports or ()))}
     sessions = _sessions(registry, entries, there)
     own, forged = _own(documents, sessions)
-    said, also_forged = _own(reports or (), sessions)
+    raw, also_forged = _own(reports or (), sessions)
+    said = {host_id: detail.decode(report) for host_id, report in raw.items()}
     apart = {
         host_id
         for host_id, report in said.items()
-        if host_id in own and detail.author(report) != detail.author(own[host_id])
+        if host_id in own and not detail.of_one_writing(own[host_id], report)
     }
     return _Read(own, said, forged | also_forged, in_part=reports is None, apart=frozenset(apart))
 

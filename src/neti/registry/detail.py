@@ -212,14 +212,17 @@ def _plain(order: Order | None) -> dict[str, Any] | None:
     return None if order is None else {**asdict(order), "by": printable(order.by, _MAX_NAME)}
 
 
-def author(raw: bytes) -> tuple[object, ...]:
-    """Which agent wrote it, and when: what a document and a report of one writing have in common.
-    As ``decode`` has it, in a fifth of the time."""
+def of_one_writing(raw: bytes, report: Document) -> bool:
+    """Whether the same agent wrote this document and the report at the same time. It looks at
+    three keys, which takes a fifth of the time of ``decode``."""
     held = _held(raw)
-    return tuple(_READERS[key](held[key]) if key in held else None for key in _AUTHOR)
+    return all(
+        getattr(report, key) == (_READERS[key](held[key]) if key in held else nothing)
+        for key, nothing in _AUTHOR
+    )
 
 
-_AUTHOR: Final = ("version", "pid", "written")
+_AUTHOR: Final = (("version", ""), ("pid", None), ("written", None))
 
 
 def _held(raw: bytes) -> dict[str, Any]:

@@ -277,14 +277,11 @@ def test_the_document_of_a_host_that_went_back_to_an_earlier_version_counts() ->
 @pytest.mark.parametrize(
     "raw", [b"", b"[]", b"{", b'{"pid":true,"version":7,"written":-1}', b'{"version":"x\x1b"}']
 )
-def test_what_cannot_be_read_has_no_author(raw: bytes) -> None:
-    """Nor raises: a member may write anything there."""
-    read = detail.decode(raw)
-    assert [each or None for each in detail.author(raw)] == [
-        read.version or None,
-        read.pid,
-        read.written,
-    ]
+def test_what_cannot_be_read_is_of_no_writing_but_one_that_says_nothing(raw: bytes) -> None:
+    """Nor does it raise: a member may write anything there."""
+    assert detail.of_one_writing(raw, detail.decode(raw))
+    assert not detail.of_one_writing(raw, WELL)
+    assert not detail.of_one_writing(detail.encode(WELL), detail.decode(raw))
 
 
 def test_who_writes_between_two_reads_is_read_again() -> None:
