@@ -17,6 +17,24 @@ _MUCH: Final = [
 ]
 
 STORIES: Final[dict[str, tuple[int, list[Act]]]] = {
+    "an entry that was asked for while the registry was empty comes back by an older copy": (
+        4,
+        [
+            Act("strangers", -1, (2, "vpc")),
+            Act("ports_wholly", -1, (1, 32.0)),
+            Act("copy_registry"),
+            Act("wipe"),
+            Act("time", -1, (31.0,)),
+            Act("enforce_wholly", 1, (32.0,)),
+            Act("time", -1, (31.0,)),
+            Act("newer", 1),
+            Act("start", 1),
+            Act("time", -1, (2.5,)),
+            Act("strict_on"),
+            Act("enforce_wholly", 3, (32.0,)),
+            Act("restore_registry"),
+        ],
+    ),
     "a gateway's agent stands still until 'neti down' is done, and then switches forwarding on": (
         3,
         [

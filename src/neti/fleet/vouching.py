@@ -250,9 +250,11 @@ class Vouching:
         return self._asking.asks_host(host_id)
 
     def data_read(self, host_id: str, name: str, made: int) -> None:
-        if self.reads:
+        if not self.reads:
+            return
+        if self._standing(name):  # of one that is gone nothing is known: it may come again
             self._made[name] = made
-            self._prove(host_id)
+        self._prove(host_id)
 
     def vanished(self, host_id: str, name: str) -> None:
         self._made.pop(name, None)

@@ -274,6 +274,30 @@ def test_answers_that_come_together_mean_what_they_mean_one_by_one() -> None:
         assert not world.fleet.questions()
 
 
+def test_a_member_whose_entry_was_asked_for_while_it_was_away_comes_back_with_it() -> None:
+    """An agent starts while the registry is empty, and checks what it believed; then an older copy
+    is restored. The very entry that nobody could read is there again, vouched for as before."""
+    world = World()
+    word = world.name(1)
+    world.lease(1)
+    world.fleet.remember({word: ()}, lost={"h1": (word, 0.0)}, owners={SUBNET[1]: "h1"})
+    world.fleet.snapshot([], now=1.0, doubt="wiped")
+    world.fleet.prove_again(["h1"])
+    world.fleet.data_read(word, None)
+    world.fleet.host_read(HostRead("h1", None, 0), now=1.0)
+    world.answer()
+    assert world.private(1) == "10.0.0.1"
+    world.records["h1"], world.made[word] = (HostRecord(word=word), 5), 5
+    world.fleet.snapshot([word], now=2.0, doubt="another one than before", older=False)
+    asked = world.fleet.questions()
+    assert asked.hosts == {"h1"}
+    world.fleet.host_read(HostRead("h1", *world.records["h1"]), now=2.0)
+    assert world.private(1) == "10.0.0.1"
+    world.answer()
+    assert world.fleet.speaks["h1"] == word
+    assert "h1" not in world.fleet.lost
+
+
 def test_a_forged_goodbye_lets_nobody_go() -> None:
     world = World()
     word = world.register(1)
