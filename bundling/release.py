@@ -32,6 +32,7 @@ CHECKS: Final = (
     "kernel-test",
     "drills",
 )
+_OF_MAKE: Final = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES")
 SUMS: Final = "SHA256SUMS"
 NOTES: Final = "NOTES.md"
 
@@ -97,6 +98,8 @@ def checked(commit: str, names: Iterable[str], log: Path = CACHE / "release") ->
     """Runs each, unless it passed for this very commit before. Raises BundleError at the first that
     fails; its output is kept."""
     log.mkdir(parents=True, exist_ok=True)
+    # Not as a part of the make that started this.
+    env = {key: value for key, value in os.environ.items() if key not in _OF_MAKE}
     record = log / f"{commit}.json"
     passed: dict[str, str] = json.loads(record.read_text()) if record.exists() else {}
     for name in names:
@@ -108,7 +111,9 @@ def checked(commit: str, names: Iterable[str], log: Path = CACHE / "release") ->
         began = time.monotonic()
         with output.open("wb") as file:
             words = ["make", "--no-print-directory", "-C", str(ROOT), name]
-            done = subprocess.run(words, stdout=file, stderr=subprocess.STDOUT, check=False)
+            done = subprocess.run(
+                words, stdout=file, stderr=subprocess.STDOUT, check=False, env=env
+            )
         if done.returncode != 0:
             tail = "\n".join(output.read_text(errors="replace").splitlines()[-5:])
             raise BundleError(f"make {name} failed, see {shown(output)}:\n{tail}")

@@ -100,6 +100,7 @@ def test_checks_that_passed_for_this_commit_are_not_run_again(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(release, "ROOT", tmp_path)
+    monkeypatch.setenv("MAKEFLAGS", " -j2 --jobserver-auth=3,4")  # it is make that starts this
     makefile = "good:\n\techo x >> ran\nbad:\n\t@echo it hurts; exit 1\n"
     (tmp_path / "Makefile").write_text(makefile)
     log = tmp_path / "log"
