@@ -24,14 +24,7 @@ pytestmark = pytest.mark.package
 
 RELEASES: Final = ("bullseye", "bookworm", "trixie", "forky")
 IN_STEP_WITHIN: Final = 60.0  # seconds, from the package file on
-CONFIG: Final = """\
-registry: embedded:/var/lib/neti/registry.db
-identity: {id: a, private: 10.0.0.5}
-site: ec2
-sites: {ec2: {private: [10.0.0.0/8]}, vpc: {private: [10.0.0.0/8]}}
-ssh_whitelist: [10.0.0.77/32]
-session_seconds: 10
-"""
+CONFIG: Final = f"{machine.CONFIG}session_seconds: 10\n"
 _SHELL_AND_SYSTEMD: Final = (
     "sh",
     "dash",

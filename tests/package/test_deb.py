@@ -21,15 +21,7 @@ pytestmark = pytest.mark.package
 
 PRODUCT_UUID = "/sys/class/dmi/id/product_uuid"
 NAMES = ("", "-restore", "-leave", "-zk-proxy")
-CONFIG = """\
-registry: embedded:/var/lib/neti/registry.db
-identity: {id: a, private: 10.0.0.5}
-site: ec2
-sites: {ec2: {private: [10.0.0.0/8]}, vpc: {private: [10.0.0.0/8]}}
-ssh_whitelist: [10.0.0.77/32]
-session_seconds: 10
-metrics_listen: 127.0.0.1:9177
-"""
+CONFIG = f"{machine.CONFIG}session_seconds: 10\nmetrics_listen: 127.0.0.1:9177\n"
 PEER = """\
 registry: embedded:/var/lib/neti/registry.db
 identity: {id: b, private: 10.0.0.6}

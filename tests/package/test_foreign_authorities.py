@@ -9,8 +9,8 @@ from typing import Final
 
 import pytest
 from tests.package.conftest import ROOTS, newest
-from tests.support.foreign_host import CONFIG, NETI, PYTHON, machine_with, python, run_with
-from tests.support.machine import Machine, wait
+from tests.support.foreign_host import NETI, PYTHON, machine_with, python, run_with
+from tests.support.machine import CONFIG, Machine, wait
 from tests.support.netns import require_root
 
 from neti.host import authorities

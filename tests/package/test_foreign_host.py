@@ -14,8 +14,8 @@ from typing import Final
 
 import pytest
 from tests.package.conftest import ROOTS, newest
-from tests.support.foreign_host import CONFIG, NETI, machine_with, mapped, python, run_with
-from tests.support.machine import Machine, wait
+from tests.support.foreign_host import NETI, machine_with, mapped, python, run_with
+from tests.support.machine import CONFIG, Machine, wait
 from tests.support.netns import require_root
 
 pytestmark = pytest.mark.package

@@ -9,7 +9,6 @@ from typing import Final
 import pytest
 from tests.package.conftest import ROOTS, newest
 from tests.support.foreign_host import (
-    CONFIG,
     NETI,
     PYTHON,
     found,
@@ -17,7 +16,7 @@ from tests.support.foreign_host import (
     name_server,
     python,
 )
-from tests.support.machine import Machine
+from tests.support.machine import CONFIG, Machine
 from tests.support.netns import require_root
 
 pytestmark = pytest.mark.package

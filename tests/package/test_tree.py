@@ -16,8 +16,8 @@ from typing import Final
 
 import pytest
 from tests.package.conftest import ROOT
-from tests.support.machine import wait
-from tests.support.netns import PATIENCE, PRIVATE, Net, network, require_root
+from tests.support.machine import CONFIG, wait
+from tests.support.netns import PATIENCE, Net, network, require_root
 
 pytestmark = pytest.mark.package
 
@@ -63,13 +63,8 @@ def _tree(tmp_path: Path) -> Iterator[Tree]:
     subprocess.run(words, input=gzip.decompress(newest.read_bytes()), check=True)
     config = tmp_path / "neti.yml"
     config.write_text(
-        f"registry: embedded:{tmp_path}/registry.db\n"
-        f"table_files_path: {tmp_path}/state\n"
-        f"identity: {{id: a, private: {PRIVATE}}}\n"
-        "site: ec2\n"
-        "sites: {ec2: {private: [10.0.0.0/8]}, vpc: {private: [10.0.0.0/8]}}\n"
-        "ssh_whitelist: [10.0.0.77/32]\n"
-        "session_seconds: 10\n"
+        CONFIG.replace("/var/lib/neti", str(tmp_path))
+        + f"table_files_path: {tmp_path}/state\nsession_seconds: 10\n"
     )
     (tmp_path / "state").mkdir()
     with network() as net:

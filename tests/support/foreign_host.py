@@ -15,13 +15,6 @@ from tests.support.machine import Machine, wait
 
 PYTHON: Final = "/opt/neti/bin/python3"
 NETI: Final = "/opt/neti/bin/neti"
-CONFIG: Final = """\
-registry: embedded:/var/lib/neti/registry.db
-identity: {id: a, private: 10.0.0.5}
-site: ec2
-sites: {ec2: {private: [10.0.0.0/8]}, vpc: {private: [10.0.0.0/8]}}
-ssh_whitelist: [10.0.0.77/32]
-"""
 
 
 @contextmanager

@@ -16,6 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+# What /etc/neti/neti.yml of one host by itself may have.
+CONFIG: Final = """\
+registry: embedded:/var/lib/neti/registry.db
+identity: {id: a, private: 10.0.0.5}
+site: ec2
+sites: {ec2: {private: [10.0.0.0/8]}, vpc: {private: [10.0.0.0/8]}}
+ssh_whitelist: [10.0.0.77/32]
+"""
 _CGROUPS: Final = Path("/sys/fs/cgroup")
 
 _FIRST: Final = r"""

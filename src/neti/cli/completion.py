@@ -56,9 +56,9 @@ def attach(command: click.Command) -> None:
         if one.name == "site" and command.name not in {"report", "ip-ranges"}:
             name = "SITE"
         if (known := _KNOWN.get(name.strip("[].…"))) is not None:
-            # click calls it by this name, as its argument shell_complete= would set it. Its types
-            # know a method there, which nobody may assign to.
-            one.shell_complete = _completer(known)  # type: ignore[assignment, method-assign]
+            # click calls it by this name, as its argument shell_complete= would set it.
+            made = _completer(known)
+            one.shell_complete = made  # type: ignore[assignment, method-assign]  # a method there
 
 
 def _completer(

@@ -55,7 +55,9 @@ def name_who_hangs() -> None:
     hangs = ASIDES.in_vain()
     if hangs is not None and not isinstance(sys.exception(), AgentSilent):
         what, *steps = hangs.splitlines()
-        without = "this command did without what only it knows, such as who is lost, and since when"
+        without = (
+            "so this command lacks what only the agent knows, such as who is lost and since when"
+        )
         explain("\n".join([what, without, *steps]))
 
 

@@ -195,7 +195,7 @@ def _status_lines(seen: Status) -> list[str]:
     if seen.containers:
         lines.append(f"own       {some(seen.containers)}: containers of this host, let in")
     lines += [
-        f"kernel    no {one.what} ({one.since}): {one.without}"
+        f"kernel    does not support {one.what} ({one.since}): {one.without}"
         for one in (CAPABILITIES[code] for code in seen.lacks if code in CAPABILITIES)
     ]
     if seen.removed.count:

@@ -58,7 +58,7 @@ def context() -> ssl.SSLContext:
     elif not _in_folder() and not made.cert_store_stats()["x509_ca"]:
         looked = ", ".join(map(str, FILES))
         raise NetiError(
-            f"this host has no certificate authorities, so no server can be believed ({looked} "
+            f"this host has no certificate authorities, so no server can be trusted ({looked} "
             f"are not there). Install ca-certificates, or name a file in {_FILE}"
         )
     return made

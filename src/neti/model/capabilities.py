@@ -17,21 +17,21 @@ class Capability:
 
 CONTROL_GROUPS: Final = Capability(
     "control_groups",
-    "rules that tell by which control group a packet was sent",
+    "matching packets by control group",
     "Linux 5.13",
-    "leftovers have a user, and no unit or container",
+    "leftovers show a user, but no unit or container",
 )
 COUNTING: Final = Capability(
     "counting",
-    "counters in elements that rules add",
+    "counters in set elements that rules add",
     "after Linux 5.4",
-    "`neti preview` goes by when packets came, and not by how many",
+    "`neti preview` goes by when packets came, not by how many came",
 )
 WIREGUARD: Final = Capability(
     "wireguard",
     "WireGuard in the kernel",
     "Linux 5.6",
-    "an encrypted road needs wireguard-go on the host, which costs more CPU",
+    "encryption needs wireguard-go on the host, which costs more CPU",
 )
 FILTERED_CONNECTIONS: Final = Capability(
     "filtered_connections",

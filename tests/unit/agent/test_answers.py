@@ -147,9 +147,8 @@ def test_what_the_kernel_lacks_is_a_line(fleet: World) -> None:
     box.machine.tells_control_groups = False
     box.start()
     fleet.settle()
-    assert (
-        "kernel    no rules that tell by which control group a packet was sent (Linux 5.13): "
-        in ("\n".join(_status_lines(box.told())))
+    assert "kernel    does not support matching packets by control group (Linux 5.13): " in (
+        "\n".join(_status_lines(box.told()))
     )
     assert not any(line.startswith("kernel") for line in _status_lines(fleet.started(2).told()))
 

@@ -82,16 +82,16 @@ def read() -> tuple[tuple[Table, ...], tuple[str, ...]]:
         used = _used(layout)
         if used is None:
             untold.append(
-                f"{layout} may have tables here, which only root can read: whether they drop what "
-                f"Neti lets in cannot be told. '{layout} -S' shows them"
+                f"{layout} may have tables here, which only root can read, so it is not known "
+                f"whether they drop what Neti lets in: '{layout} -S' shows them"
             )
             continue
         try:
             tables += [_table(layout, name) for name in used if name != "nat"]
         except (OSError, ValueError, struct.error) as error:
             untold.append(
-                f"{layout} has tables here ({', '.join(used)}), and they cannot be read "
-                f"({why(error)}): whether they drop what Neti lets in cannot be told"
+                f"{layout} has tables here ({', '.join(used)}) that cannot be read ({why(error)}), "
+                "so it is not known whether they drop what Neti lets in"
             )
     return tuple(tables), tuple(untold)
 
